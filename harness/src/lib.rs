@@ -1,0 +1,1 @@
+//! sockspec: a socket-API conformance test harness.
