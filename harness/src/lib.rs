@@ -1,1 +1,17 @@
 //! sockspec: a socket-API conformance test harness.
+//!
+//! Pure ends, impure middle: a [`scenario`] is data, a [`trace`] is data, and the check of a [`clause`] is a pure
+//! function from both to a [`verdict`]. There is one door to the kernel, the trait `World`.
+//!
+//! The modules stand in order: each uses only those above it (`tests/tidy.rs`).
+
+pub mod limits;
+pub mod profile;
+pub mod scenario;
+pub mod trace;
+pub mod verdict;
+pub mod clause;
+pub mod target;
+pub mod outcome;
+pub mod error;
+pub mod sys;

@@ -1,0 +1,80 @@
+//! Every bound of an enactment, by name: nothing waits, loops, grows or is kept without one of these.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The bounds under which a scenario is enacted.
+///
+/// Deadlines are in the target's own time: they stand still while one of its processes, or the harness, waits for
+/// a CPU. `standstill_factor` bounds that standstill in wall-clock time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// From exec to a LISTEN row. Runtimes that compile at start (JVM, `cargo run`) are slow; an exit ends the wait.
+    pub ready_within: Duration,
+    /// From a SYN to an established connection, where the accept queue has room.
+    pub connect_within: Duration,
+    /// Without any byte of progress, from the last byte sent or received to the next one that is owed.
+    pub reply_within: Duration,
+    /// From the end of a process or connection until every trace of it is gone: zombie, descriptor, socket.
+    pub settle_within: Duration,
+    /// From a stop signal, or a failed start, to the end of the launched process.
+    pub stop_within: Duration,
+    /// From the moment that the server runs again until an overfull queue is served: clients whose SYN was dropped
+    /// come back by themselves after 1 s, then 1 s, 1 s, 1 s (since Linux 6.5) or 1, 3, 7 s (before).
+    pub drain_within: Duration,
+    /// How many times a deadline wall-clock time may be, at most, because someone waited for a CPU.
+    pub standstill_factor: u32,
+    /// Wall-clock end of one whole enactment; after it the harness gives up, and the finding is "broken".
+    pub enactment_max: Duration,
+    /// Bytes kept of each of stdout and stderr (half from the start, half from the end); the rest is counted.
+    pub output_kept: usize,
+    /// Bytes after which a server that goes on swallowing input without a reader counts as unbounded.
+    pub stall_max: u64,
+    /// Processes that the target may have at once, where the kernel lets us bound them.
+    pub processes_max: u32,
+    /// Clients at once in a scenario.
+    pub clients_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ready_within: Duration::from_secs(10),
+            connect_within: Duration::from_millis(2500),
+            reply_within: Duration::from_millis(1500),
+            settle_within: Duration::from_millis(1500),
+            stop_within: Duration::from_millis(2500),
+            drain_within: Duration::from_millis(6000),
+            standstill_factor: 12,
+            enactment_max: Duration::from_secs(150),
+            output_kept: 64 << 10,
+            stall_max: 256 << 20,
+            processes_max: 4096,
+            clients_max: 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The same bounds with every deadline multiplied by `factor`.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        Self {
+            ready_within: self.ready_within.mul_f64(factor),
+            connect_within: self.connect_within.mul_f64(factor),
+            reply_within: self.reply_within.mul_f64(factor),
+            settle_within: self.settle_within.mul_f64(factor),
+            stop_within: self.stop_within.mul_f64(factor),
+            drain_within: self.drain_within.mul_f64(factor),
+            enactment_max: self.enactment_max.mul_f64(factor),
+            ..self.clone()
+        }
+    }
+
+    /// The bounds for a second look at something that was missing: four times the patience.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        self.scaled(4.0)
+    }
+}

@@ -1,0 +1,461 @@
+//! What is done to a server, as plain data: generated, shrunk, saved and replayed.
+//!
+//! A scenario is a list of steps. Each step is finished, or has met its deadline, before the next one begins;
+//! `Together` lets several begin at once. All addresses, ports and pids are filled in when it is enacted.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub mod payload;
+pub mod setting;
+
+pub use payload::{Class, Cut, Payload};
+pub use setting::{Cwd, Disposition, Resource, Setting, Stdio};
+
+/// The n-th launch of the target in this scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Instance(pub u32);
+
+/// A socket that the harness holds, and all its connections one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Client(pub u32);
+
+/// A list of steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One stimulus, wait or look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Starts the target; it does not wait for anything. See [`Condition::Listening`].
+    Launch(Instance, Setting),
+    /// Lets a client act, to the end of the act or its deadline.
+    Do(Client, Act),
+    /// Sends a signal.
+    Signal(Who, Sig),
+    /// Sets a limit of running processes.
+    Limit(Who, Resource, Amount),
+    /// Takes the target's port before it can: the harness binds and listens there.
+    Occupy(Endpoint),
+    /// Gives an occupied port back.
+    Vacate(Endpoint),
+    /// Starts all of these at once. Only `Do`, `Signal` and `Limit` may stand here.
+    Together(Vec<Step>),
+    /// Waits until the condition holds, then looks at everything.
+    Await(Condition),
+    /// Waits until nothing moves any more (see DESIGN.md, "Quiet"), then looks at everything.
+    Quiet,
+    /// Looks at everything, now.
+    Look,
+    /// Looks at everything, and makes this the state to which [`Condition::Back`] refers.
+    Mark,
+    /// Measures the target's use of the CPU in consecutive windows of this many milliseconds.
+    Watch(u32, Windows),
+}
+
+/// How many windows a watch has.
+pub type Windows = u32;
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// Connects, and waits until the connection is established. A client that was connected starts afresh.
+    Connect(To),
+    /// Sends a SYN and does not wait: with a full accept queue the client stays in SYN_SENT.
+    Dial(To),
+    /// Waits until a dialled connection is established.
+    Join,
+    /// Sets SO_RCVBUF (bytes) of the next connection.
+    ReceiveBuffer(u32),
+    /// Sets SO_SNDBUF (bytes) of the next connection.
+    SendBuffer(u32),
+    /// Sends the payload and reads nothing, until all is sent or the connection stalls.
+    Send(Payload),
+    /// Sends the payload and reads what comes back at the same time, until all of it is back.
+    Exchange(Payload),
+    /// Sends the payload cut by cut, each when the cut before it is back.
+    PingPong(Payload),
+    /// Sends one urgent byte (MSG_OOB); it is no part of the payload.
+    Urgent(u8),
+    /// Sends without reading until the server has taken nothing for a while (back-pressure), or `max` bytes are sent.
+    Stall {
+        /// Bytes.
+        max: u64,
+    },
+    /// Reads until all that was sent is back.
+    Read,
+    /// Reads so many bytes at a time, so many milliseconds apart, until all that was sent is back.
+    ReadSlowly {
+        /// Bytes at a time.
+        bytes: u32,
+        /// Milliseconds between reads.
+        pause_ms: u32,
+        /// Reads, at most; the rest is read at full speed.
+        times: u32,
+    },
+    /// Reads to the end of the stream.
+    ReadToEnd,
+    /// Stays connected for so many milliseconds and watches for anything that arrives.
+    Linger(u32),
+    /// Closes the sending half (SHUT_WR).
+    HalfClose,
+    /// Closes; with unread input the kernel sends a reset.
+    Close,
+    /// Resets (SO_LINGER 0 and close).
+    Reset,
+    /// One complete visit: connect, exchange, half-close, read to the end, close.
+    Visit(Payload),
+}
+
+/// Which address a client connects to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum To {
+    /// The address that the target was asked to listen on.
+    #[default]
+    Target,
+    /// Another local IPv4 address, 127.0.0.2, same port.
+    OtherLoopback,
+    /// ::1, same port.
+    Ipv6Loopback,
+}
+
+/// Whom a signal or a limit is for. Resolved when the step is enacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// The process that was launched; when it has ended (a wrapper, a daemon), the acceptor.
+    Launched(Instance),
+    /// The topmost process that holds the listening socket.
+    Acceptor(Instance),
+    /// The process that holds the client's connection; the youngest, where several do.
+    Serving(Client),
+    /// All living children of the acceptor.
+    Children(Instance),
+    /// The child of the acceptor that was born n-th, modulo their number.
+    Child(Instance, u32),
+    /// Every process of the target.
+    Tree(Instance),
+}
+
+/// A signal that a scenario may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names of signal(7)")]
+pub enum Sig {
+    Kill,
+    Term,
+    Int,
+    Quit,
+    Hup,
+    Stop,
+    Cont,
+    Chld,
+    Segv,
+    Abrt,
+    Pipe,
+    Usr1,
+    Usr2,
+    Winch,
+    Urg,
+    /// The signal by which the user says this server is stopped (`--stop-signal`, SIGTERM by default).
+    Stopping,
+}
+
+/// A value for a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amount {
+    /// This much.
+    Exactly(u64),
+    /// What is in use now: nothing more can be had. For descriptors the lowest free number, for processes none.
+    InUse,
+    /// As it was at launch.
+    Original,
+}
+
+/// Something that can be bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endpoint {
+    /// TCP over IPv4.
+    Tcp4,
+    /// TCP over IPv6.
+    Tcp6,
+    /// UDP.
+    Udp,
+    /// A UNIX stream socket.
+    Unix,
+}
+
+/// Something to wait for. Each has its deadline from `Limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// A process of the instance holds a TCP socket in LISTEN (`ready_within`); over at once when the instance is gone.
+    Listening(Instance),
+    /// The launched process has ended (`stop_within`).
+    Exited(Instance),
+    /// Every process of the instance has ended (`stop_within`).
+    Gone(Instance),
+    /// Nothing listens on the port any more (`stop_within`).
+    PortFree,
+    /// No process of the target is a zombie (`settle_within`).
+    NoZombie,
+    /// At least so many zombies exist (`settle_within`): for scenarios that need deaths unnoticed by a stopped parent.
+    Zombies(u32),
+    /// Processes (zombies count), descriptors of the acceptor, and server-side sockets are no more than at the last
+    /// `Mark` (`settle_within`).
+    Back(Facet),
+    /// The accept queue holds at least so many connections (`connect_within`).
+    QueueAtLeast(u32),
+    /// The accept queue is empty (`drain_within`).
+    QueueEmpty,
+    /// The process that was last seen to serve the client has gone, and has been reaped (`settle_within`).
+    ServerOfGone(Client),
+    /// The client's connection has been accepted: a process holds its other end (`settle_within`).
+    Accepted(Client),
+    /// Each of these processes is stopped, state T (`settle_within`).
+    Stopped(Who),
+    /// A line of output announces readiness (`ready_within`).
+    Announced(Instance),
+}
+
+/// What must be back where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Facet {
+    /// Number of processes of the target, zombies counted.
+    Processes,
+    /// Number of descriptors that the acceptor holds.
+    Descriptors,
+    /// Number of connected sockets with the target's port as the local one, TIME_WAIT not counted.
+    Connections,
+}
+
+impl Scenario {
+    /// The target launched as usual and listening, then these steps.
+    #[must_use]
+    pub fn served(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self::launched(Setting::default(), steps)
+    }
+
+    /// The target launched in this setting and listening, then these steps.
+    #[must_use]
+    pub fn launched(setting: Setting, steps: impl IntoIterator<Item = Step>) -> Self {
+        let first = Instance(0);
+        let mut all = vec![Step::Launch(first, setting), Step::Await(Condition::Listening(first))];
+        all.extend(steps);
+        Self { steps: all }
+    }
+
+    /// What is done, in words, one line a step: launches as usual, waits and looks are left out.
+    #[must_use]
+    pub fn in_words(&self) -> Vec<String> {
+        self.steps.iter().filter(|step| step.is_stimulus()).map(ToString::to_string).collect()
+    }
+
+    /// The clients that take part, each once, in order of their numbers.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Client> {
+        fn collect(steps: &[Step], clients: &mut Vec<Client>) {
+            for step in steps {
+                match step {
+                    Step::Do(client, _) => clients.push(*client),
+                    Step::Together(steps) => collect(steps, clients),
+                    _ => {}
+                }
+            }
+        }
+        let mut clients = Vec::new();
+        collect(&self.steps, &mut clients);
+        clients.sort_unstable();
+        clients.dedup();
+        clients
+    }
+
+    /// Every step, those inside `Together` too, with the index of the top-level step that it belongs to.
+    pub fn flat(&self) -> impl Iterator<Item = (usize, &Step)> {
+        self.steps.iter().enumerate().flat_map(|(index, step)| {
+            let inner: &[Step] = if let Step::Together(inner) = step { inner } else { std::slice::from_ref(step) };
+            inner.iter().map(move |step| (index, step))
+        })
+    }
+}
+
+impl Step {
+    /// Whether the step does something to the target, rather than to wait or look.
+    #[must_use]
+    pub fn is_stimulus(&self) -> bool {
+        match self {
+            Self::Launch(_, setting) => *self != Self::Launch(Instance(0), Setting::default()) || !setting.is_usual(),
+            Self::Await(_) | Self::Quiet | Self::Look | Self::Mark => false,
+            Self::Do(_, _)
+            | Self::Signal(_, _)
+            | Self::Limit(_, _, _)
+            | Self::Occupy(_)
+            | Self::Vacate(_)
+            | Self::Together(_)
+            | Self::Watch(_, _) => true,
+        }
+    }
+}
+
+/// `Step::Do`, shorter.
+#[must_use]
+pub fn act(client: u32, act: Act) -> Step {
+    Step::Do(Client(client), act)
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { f.write_str("the server") } else { write!(f, "server {}", self.0 + 1) }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Launch(instance, setting) => write!(f, "launch {instance}{setting}"),
+            Self::Do(client, act) => write_act(f, *client, act),
+            Self::Signal(who, sig) => write!(f, "send {sig} to {who}"),
+            Self::Limit(who, resource, Amount::Exactly(n)) => write!(f, "limit {resource} of {who} to {n}"),
+            Self::Limit(who, resource, Amount::InUse) => write!(f, "limit {resource} of {who} to those in use"),
+            Self::Limit(who, resource, Amount::Original) => write!(f, "lift the limit of {resource} of {who}"),
+            Self::Occupy(endpoint) => write!(f, "let another process listen on the port ({endpoint})"),
+            Self::Vacate(endpoint) => write!(f, "let the other process leave the port ({endpoint})"),
+            Self::Together(steps) => {
+                f.write_str("at once: ")?;
+                write_joined(f, steps)
+            }
+            Self::Await(condition) => write!(f, "wait until {condition}"),
+            Self::Quiet => f.write_str("wait until nothing moves"),
+            Self::Look | Self::Mark => f.write_str("look"),
+            Self::Watch(ms, windows) => write!(f, "watch the CPU for {windows} x {ms} ms"),
+        }
+    }
+}
+
+/// Joins steps with commas; a long list is cut in the middle.
+fn write_joined(f: &mut fmt::Formatter<'_>, steps: &[Step]) -> fmt::Result {
+    const SHOWN: usize = 6;
+    for (index, step) in steps.iter().enumerate() {
+        if steps.len() > SHOWN + 1 && index == SHOWN - 1 {
+            return write!(f, ", ... ({} more), {}", steps.len() - SHOWN, steps[steps.len() - 1]);
+        }
+        write!(f, "{}{step}", if index == 0 { "" } else { ", " })?;
+    }
+    Ok(())
+}
+
+fn write_act(f: &mut fmt::Formatter<'_>, client: Client, act: &Act) -> fmt::Result {
+    match act {
+        Act::Connect(To::Target) => write!(f, "connect {client}"),
+        Act::Connect(to) => write!(f, "connect {client} to {to}"),
+        Act::Dial(_) => write!(f, "begin to connect {client}"),
+        Act::Join => write!(f, "{client} waits for its connection"),
+        Act::ReceiveBuffer(n) => write!(f, "{client} takes a receive buffer of {n} bytes"),
+        Act::SendBuffer(n) => write!(f, "{client} takes a send buffer of {n} bytes"),
+        Act::Send(payload) => write!(f, "send {client} {payload}"),
+        Act::Exchange(payload) => write!(f, "echo {client} {payload}"),
+        Act::PingPong(payload) => write!(f, "echo {client} {payload}, each answered before the next"),
+        Act::Urgent(byte) => write!(f, "send {client} the urgent byte {byte:#04x}"),
+        Act::Stall { max } => write!(f, "send {client} without reading until stalled (at most {max} bytes)"),
+        Act::Read => write!(f, "read {client}"),
+        Act::ReadSlowly { bytes, pause_ms, times } => {
+            write!(f, "read {client} slowly ({times} x {bytes} bytes, {pause_ms} ms apart)")
+        }
+        Act::ReadToEnd => write!(f, "read {client} to the end"),
+        Act::Linger(ms) => write!(f, "keep {client} for {ms} ms"),
+        Act::HalfClose => write!(f, "half-close {client}"),
+        Act::Close => write!(f, "close {client}"),
+        Act::Reset => write!(f, "reset {client}"),
+        Act::Visit(payload) => write!(f, "visit {client} with {payload}"),
+    }
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Target => "the target",
+            Self::OtherLoopback => "127.0.0.2",
+            Self::Ipv6Loopback => "::1",
+        })
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Launched(instance) => write!(f, "{instance}"),
+            Self::Acceptor(Instance(0)) => f.write_str("the accepting process"),
+            Self::Acceptor(instance) => write!(f, "the accepting process of {instance}"),
+            Self::Serving(client) => write!(f, "the process that serves {client}"),
+            Self::Children(_) => f.write_str("all children"),
+            Self::Child(_, n) => write!(f, "child {n}"),
+            Self::Tree(instance) => write!(f, "every process of {instance}"),
+        }
+    }
+}
+
+impl fmt::Display for Sig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopping => f.write_str("the stop signal"),
+            sig => write!(f, "SIG{}", format!("{sig:?}").to_uppercase()),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp4 => "TCP over IPv4",
+            Self::Tcp6 => "TCP over IPv6",
+            Self::Udp => "UDP",
+            Self::Unix => "UNIX",
+        })
+    }
+}
+
+impl fmt::Display for Facet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processes => "processes",
+            Self::Descriptors => "descriptors",
+            Self::Connections => "connections",
+        })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening(instance) => write!(f, "{instance} listens"),
+            Self::Exited(instance) => write!(f, "{instance} has exited"),
+            Self::Gone(instance) => write!(f, "every process of {instance} has gone"),
+            Self::PortFree => f.write_str("nothing listens on the port"),
+            Self::NoZombie => f.write_str("there is no zombie"),
+            Self::Zombies(n) => write!(f, "there are {n} zombies"),
+            Self::Back(facet) => write!(f, "there are no more {facet} than before"),
+            Self::QueueAtLeast(n) => write!(f, "the accept queue holds {n}"),
+            Self::QueueEmpty => f.write_str("the accept queue is empty"),
+            Self::ServerOfGone(client) => write!(f, "the process that served {client} has gone"),
+            Self::Accepted(client) => write!(f, "{client} is accepted"),
+            Self::Stopped(who) => write!(f, "{who} is stopped"),
+            Self::Announced(instance) => write!(f, "{instance} announces that it is ready"),
+        }
+    }
+}

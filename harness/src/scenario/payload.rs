@@ -1,0 +1,229 @@
+//! Payloads, described instead of stored: a length, a seed and a class give every byte at every position.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What bytes a payload is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Any byte.
+    Any,
+    /// All 256 values in order, over and over.
+    Ramp,
+    /// Letters and digits without an end of line.
+    Text,
+    /// Text with CR, LF and CR LF.
+    Lines,
+    /// NUL bytes among others.
+    Nul,
+    /// 0xFF (telnet IAC, EOF as a char) among others.
+    Ff,
+    /// Control characters: 0x03, 0x04, 0x1A, ESC, ...
+    Control,
+    /// Bytes that are not valid UTF-8.
+    InvalidUtf8,
+    /// Conversions of printf: %n %s %x, for a server that uses input as a format.
+    Format,
+    /// Quotes, backticks, semicolons, dollars and backslashes.
+    Shell,
+    /// Leading and trailing white space.
+    Blank,
+}
+
+impl Class {
+    /// All classes.
+    pub const ALL: [Self; 11] = [
+        Self::Any,
+        Self::Ramp,
+        Self::Text,
+        Self::Lines,
+        Self::Nul,
+        Self::Ff,
+        Self::Control,
+        Self::InvalidUtf8,
+        Self::Format,
+        Self::Shell,
+        Self::Blank,
+    ];
+
+    /// The bytes that are drawn from; empty for any byte.
+    fn palette(self) -> &'static [u8] {
+        match self {
+            Self::Any | Self::Ramp => b"",
+            Self::Text => b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-",
+            Self::Lines => b"abcdefghijklmnop\r\n\n\r\r\n\n qrstuvwxy",
+            Self::Nul => b"\0\0\0\0\0\0\0\0abcdefgh",
+            Self::Ff => b"\xff\xff\xff\xff\xfe\xfd\xfb\xf0abcdefgh",
+            Self::Control => b"\x01\x02\x03\x04\x04\x07\x08\x0b\x0c\x13\x11\x1a\x1a\x1b\x7fabcdefghijklmnopq",
+            Self::InvalidUtf8 => b"\x80\xbf\xc0\xc1\xed\xa0\xf5\xfe\xffabcdefg",
+            Self::Format => b"%n%s%x%p%n%s%d%n%99999s%hhn%*d%n",
+            Self::Shell => b"`'\";|&$(){}<>\\!*?~#\nab=",
+            Self::Blank => b" \t \r\n \x0b\x0cab  ",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Ramp => "all 256 values",
+            Self::Text => "text",
+            Self::Lines => "CR/LF",
+            Self::Nul => "NUL",
+            Self::Ff => "0xFF",
+            Self::Control => "control",
+            Self::InvalidUtf8 => "invalid UTF-8",
+            Self::Format => "%n",
+            Self::Shell => "shell",
+            Self::Blank => "blank",
+        })
+    }
+}
+
+/// How a payload is cut into sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// In sends as large as the socket takes.
+    Whole,
+    /// In sends of this many bytes.
+    Every(u32),
+    /// In this many sends at places that the seed decides.
+    Pieces(u32),
+}
+
+/// A run of bytes that a client sends: described, not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Payload {
+    /// Bytes.
+    pub len: u64,
+    /// Decides the bytes, together with the client and the position in its stream.
+    pub seed: u64,
+    /// What bytes.
+    pub class: Class,
+    /// How it is cut into sends.
+    pub cut: Cut,
+}
+
+impl Payload {
+    /// `len` bytes of any value, sent whole.
+    #[must_use]
+    pub fn of(len: u64) -> Self {
+        Self { len, seed: 0, class: Class::Any, cut: Cut::Whole }
+    }
+
+    /// The same payload of another class.
+    #[must_use]
+    pub fn class(self, class: Class) -> Self {
+        Self { class, ..self }
+    }
+
+    /// The same payload in other cuts.
+    #[must_use]
+    pub fn cut(self, cut: Cut) -> Self {
+        Self { cut, ..self }
+    }
+
+    /// Length of the send that starts at `at`, in bytes; at least 1 while `at < len`.
+    #[must_use]
+    pub fn piece(&self, at: u64) -> u64 {
+        let left = self.len.saturating_sub(at);
+        match self.cut {
+            Cut::Whole => left,
+            Cut::Every(n) => left.min(u64::from(n.max(1))),
+            Cut::Pieces(n) => {
+                let mean = (self.len / u64::from(n.max(1))).max(1);
+                left.min(1 + mix(self.seed ^ at.wrapping_mul(0x9E37)) % (2 * mean))
+            }
+        }
+    }
+
+    /// Writes into `buffer` the bytes that `client` sends of this payload from `at` on, where the payload begins at
+    /// position `start` of the client's stream.
+    pub fn fill(&self, client: u32, start: u64, at: u64, buffer: &mut [u8]) {
+        let key = mix(self.seed.wrapping_add(u64::from(client) << 32) ^ 0x736f_636b);
+        let palette = self.class.palette();
+        let mut word = (u64::MAX, [0; 8]);
+        for (byte, position) in buffer.iter_mut().zip(start + at..) {
+            if self.class == Class::Ramp {
+                *byte = position.wrapping_add(u64::from(client) * 17).to_le_bytes()[0];
+                continue;
+            }
+            if word.0 != position / 8 {
+                word = (position / 8, mix(key ^ (position / 8)).to_le_bytes());
+            }
+            let random = word.1[usize::from(position.to_le_bytes()[0] % 8)];
+            *byte = if palette.is_empty() { random } else { palette[usize::from(random) % palette.len()] };
+        }
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.len {
+            1 => f.write_str("1 byte")?,
+            n => write!(f, "{n} bytes")?,
+        }
+        if self.class != Class::Any {
+            write!(f, " ({})", self.class)?;
+        }
+        match self.cut {
+            Cut::Whole => Ok(()),
+            Cut::Every(1) => f.write_str(" one by one"),
+            Cut::Every(n) => write!(f, " in sends of {n}"),
+            Cut::Pieces(n) => write!(f, " in about {n} pieces"),
+        }
+    }
+}
+
+/// A bijection of 64-bit words that spreads every input bit over all output bits (the finalizer of SplitMix64).
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ (word >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_do_not_depend_on_how_they_are_asked_for() {
+        for class in Class::ALL {
+            let payload = Payload { len: 1000, seed: 7, class, cut: Cut::Whole };
+            let mut whole = [0; 1000];
+            payload.fill(3, 11, 0, &mut whole);
+            for at in [0, 1, 7, 8, 9, 500, 993] {
+                let mut part = [0; 7];
+                payload.fill(3, 11, at, &mut part);
+                assert_eq!(part, whole[usize::try_from(at).unwrap()..][..7], "{class} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn clients_send_different_bytes() {
+        let (mut a, mut b) = ([0; 64], [0; 64]);
+        for class in Class::ALL {
+            Payload::of(64).class(class).fill(0, 0, 0, &mut a);
+            Payload::of(64).class(class).fill(1, 0, 0, &mut b);
+            assert_ne!(a, b, "{class}");
+        }
+    }
+
+    #[test]
+    fn pieces_cover_the_payload() {
+        for cut in [Cut::Whole, Cut::Every(3), Cut::Pieces(5)] {
+            let payload = Payload::of(100).cut(cut);
+            let mut at = 0;
+            while at < payload.len {
+                at += payload.piece(at);
+            }
+            assert_eq!(at, 100, "{cut:?}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Questions that checks ask of a trace.
