@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clause::{Clause, Level};
 use crate::profile::Profile;
 use crate::scenario::Scenario;
-use crate::target::TargetCommand;
+use crate::command::TargetCommand;
 use crate::trace::{Isolation, Trace};
 use crate::verdict::{Evidence, Verdict};
 

@@ -3,16 +3,13 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-/// Large enough to make system calls few, small enough for any stack.
-const BUFFER_LEN: usize = 16 * 1024;
-
-/// Echoes until the client's FIN: it may still be reading, so everything is sent before ours (half-close, UNP 6.6).
+/// Echoes until the client's FIN, after which it may still be reading: all is sent before ours (UNP 6.6).
 ///
-/// `read` gives what is there, not what was sent by one `write`; `write` may take less than it was given, and
-/// `write_all` goes on with the rest. A client that does not read blocks `write`, hence `read`, hence, in the end, the
-/// client's own sending: that is TCP's flow control, and it costs one buffer.
+/// `read` gives what is there, not what one `write` sent; `write` may take less than it was given, and `write_all` goes
+/// on with the rest. A client that does not read blocks `write`, hence `read`, hence its own sending: that is TCP's flow
+/// control, and it costs one buffer.
 pub(crate) fn until_end(mut connection: &TcpStream) -> io::Result<()> {
-    let mut buffer = [0; BUFFER_LEN];
+    let mut buffer = [0; 16 * 1024];
     loop {
         match connection.read(&mut buffer) {
             Ok(0) => return connection.shutdown(Shutdown::Write),

@@ -1,13 +1,12 @@
-//! Lines for people: what the server says on stdout and stderr, without ever waiting for a reader.
+//! Lines for people, written without ever waiting for a reader.
 //!
-//! A log pipe may be full because nobody reads it, closed, or a file on a full disk. None of these is the clients'
-//! fault, so a line that cannot be written now is dropped. O_NONBLOCK would be the wrong tool: it belongs to the open
-//! file, which the shell and other programs share. Instead `poll` is asked first, and a pipe it calls writable takes
-//! PIPE_BUF bytes at once (pipe(7)), unless another writer comes between. Children would be such writers: so only
-//! the parent logs. Each line is one `write`, without a buffer that a forked child would flush a second time.
+//! A log may be a pipe that is full because nobody reads it, or closed, or a file on a full disk. None of these is the
+//! clients' fault, so a line that cannot be written now is dropped. O_NONBLOCK is the wrong tool: it would belong to
+//! every program that shares the file. A pipe that `poll` calls writable takes PIPE_BUF bytes at once (pipe(7)), if no
+//! other writer comes between; children would be such writers, so only the parent logs. Each line is one `write`, with
+//! no buffer that a forked child would flush again.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::write;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -22,8 +21,7 @@ pub(crate) fn event(line: &str) {
 }
 
 fn write_or_drop(fd: BorrowedFd<'_>, line: &str) {
-    let writable = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::ZERO);
-    if writable.is_ok_and(|count| count > 0) {
-        let _ = write(fd, line.as_bytes()); // EPIPE, ENOSPC, EFBIG: there is nobody left to tell.
+    if poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+        let _ = nix::unistd::write(fd, line.as_bytes()); // EPIPE, ENOSPC, EFBIG: there is nobody to tell.
     }
 }

@@ -1,22 +1,20 @@
 //! What the server is asked to do, and how it is asked on a command line.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroUsize;
+use std::num::NonZeroU16;
 
-/// The text of `--help`.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: forking-echo [OPTIONS]
 
-Sends back what each client sends; one child process per connection.
+Sends back what each client sends, from one child process per connection.
 
-  --addr ADDR         IPv4 or IPv6 address to listen on (default 127.0.0.1; :: is all of IPv6 and no IPv4)
-  --port PORT         0 to 65535; 0 lets the kernel choose, and stdout says which (default 7007)
-  --backlog N         connections the kernel completes ahead of accept (default 128; at most net.core.somaxconn)
-  --max-children N    clients served at once; further ones wait in the backlog (default 64)
-  -h, --help          this text
-  -V, --version       the version
+  --addr ADDR        IPv4 or IPv6 address to listen on [127.0.0.1]; :: is all of IPv6 and nothing of IPv4
+  --port PORT        0 to 65535 [7007]; for 0 the kernel chooses, and stdout says which
+  --backlog N        connections that may wait for accept [128]; the kernel caps it at net.core.somaxconn
+  --max-children N   clients served at once [64]; further ones wait in the backlog
+  --help, --version  print and exit
 
-SIGTERM and SIGINT stop it within a second. Exit: 0 stopped, 1 cannot serve, 2 bad arguments.
+SIGTERM and SIGINT stop it within a second. Exit: 0 stopped, 1 cannot serve, 2 arguments not understood.
 ";
 
 /// What to serve, and how much of it at once.
@@ -26,9 +24,9 @@ pub struct Options {
     pub addr: IpAddr,
     /// The local port; 0 lets the kernel choose.
     pub port: u16,
-    /// The length of the accept queue; Linux holds one more, and never more than `net.core.somaxconn`.
+    /// The length of the accept queue (Linux holds one more, and at most `net.core.somaxconn`).
     pub backlog: i32,
-    /// The most connections served at once.
+    /// The most clients served at once.
     pub max_children: usize,
 }
 
@@ -41,12 +39,10 @@ impl Default for Options {
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Serve.
+    /// To serve.
     Serve(Options),
-    /// Print [`HELP`].
-    Help,
-    /// Print the version.
-    Version,
+    /// To print this text and exit.
+    Print(String),
 }
 
 impl Options {
@@ -55,38 +51,34 @@ impl Options {
     /// # Errors
     ///
     /// A message that names the flag, the value and what would be accepted.
-    pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Request, String> {
+    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
         let mut options = Self::default();
-        let mut args = args.into_iter();
         while let Some(arg) = args.next() {
-            let (flag, attached) = match arg.split_once('=') {
-                Some((flag, value)) => (flag, Some(value.to_owned())),
-                None => (arg.as_str(), None),
-            };
-            let mut value = || attached.clone().or_else(|| args.next()).ok_or(format!("{flag}: no value given"));
+            let (flag, value) = arg.split_once('=').map_or((&*arg, None), |(f, v)| (f, Some(v.to_owned())));
+            let value = || value.or_else(|| args.next()).unwrap_or_default();
             match flag {
-                "--addr" => options.addr = read(flag, &value()?, "an IPv4 or IPv6 address", |_| true)?,
-                "--port" => options.port = read(flag, &value()?, "a number from 0 to 65535", |_| true)?,
-                "--backlog" => options.backlog = read(flag, &value()?, "a number, 0 or more", |n| *n >= 0)?,
-                "--max-children" => {
-                    let most: NonZeroUsize = read(flag, &value()?, "a number, 1 or more", |_| true)?;
-                    options.max_children = most.get();
+                "--addr" => options.addr = read(flag, &value(), "an IPv4 or IPv6 address")?,
+                "--port" => options.port = read(flag, &value(), "a number from 0 to 65535")?,
+                "--backlog" => {
+                    options.backlog = read::<u16>(flag, &value(), "a number from 0 to 65535")?.into()
                 }
-                "-h" | "--help" => return Ok(Request::Help),
-                "-V" | "--version" => return Ok(Request::Version),
-                _ => return Err(format!("{arg}: no such option")),
+                "--max-children" => {
+                    options.max_children =
+                        read::<NonZeroU16>(flag, &value(), "a number from 1 to 65535")?.get().into();
+                }
+                "--help" | "-h" => return Ok(Request::Print(HELP.to_owned())),
+                "--version" | "-V" => {
+                    return Ok(Request::Print(
+                        concat!("forking-echo ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
+                    ));
+                }
+                _ => return Err(format!("{arg:?}: no such option")),
             }
         }
         Ok(Request::Serve(options))
     }
 }
 
-fn read<T: std::str::FromStr>(
-    flag: &str,
-    value: &str,
-    expected: &str,
-    allowed: fn(&T) -> bool,
-) -> Result<T, String> {
-    let parsed = value.parse().ok().filter(allowed);
-    parsed.ok_or_else(|| format!("{flag} {value}: expected {expected}"))
+fn read<T: std::str::FromStr>(flag: &str, value: &str, expected: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("{flag} {value:?}: expected {expected}"))
 }
