@@ -11,6 +11,7 @@ pub mod scenario;
 pub mod trace;
 pub mod verdict;
 pub mod clause;
+pub mod spec;
 pub mod command;
 pub mod outcome;
 pub mod error;

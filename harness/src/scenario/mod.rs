@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub mod generate;
 pub mod payload;
 pub mod setting;
 

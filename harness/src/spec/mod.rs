@@ -1,0 +1,18 @@
+//! The catalogue: every clause, one file a family. Nothing here touches the kernel.
+
+use crate::clause::Clause;
+
+pub mod reap;
+
+/// Every clause, in the order of families and within a family in the order in which they are told.
+pub fn catalogue() -> impl Iterator<Item = &'static Clause> {
+    FAMILIES.iter().flat_map(|family| family.iter().copied())
+}
+
+/// The clause with this id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Clause> {
+    catalogue().find(|clause| clause.id.0 == id)
+}
+
+const FAMILIES: &[&[&Clause]] = &[reap::CLAUSES];
