@@ -84,6 +84,8 @@ pub enum Need {
     Lasting,
     /// Serves clients side by side.
     Concurrent,
+    /// Has what serving side by side takes, whether or not clients are then served side by side.
+    MadeForMany,
     /// Makes a process for each connection, whether or not clients are then served side by side.
     Forks,
     /// Serves each connection in a process of its own: made for it, not made beforehand.
@@ -126,6 +128,7 @@ impl Need {
             Self::Echo => server(profile.echoes, "the server does not echo"),
             Self::Lasting => server(profile.model != Model::OneShot, "the server serves one client and exits"),
             Self::Concurrent => server(profile.concurrent, "the server serves one client at a time"),
+            Self::MadeForMany => server(profile.made_for_many, "the server is made for one client at a time"),
             Self::Forks => server(profile.forks, "the server does not fork for each connection"),
             Self::ForkPerConnection => server(
                 profile.forks && profile.concurrent,

@@ -42,6 +42,21 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The error and its sources, in one line.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+}
+
 /// Adds to an error what was attempted.
 pub trait Attempt<T> {
     /// Says what was attempted: "read /proc/412/stat".

@@ -80,14 +80,21 @@ pub struct Outcome {
 /// The smallest scenario that was found to break a clause.
 #[derive(Debug)]
 pub struct Counterexample {
+    /// What was done and seen.
+    pub failure: Failure,
+    /// How often it failed when enacted again: failures of enactments.
+    pub rate: (u32, u32),
+}
+
+/// A scenario that breaks a clause, and the proof.
+#[derive(Clone, Debug)]
+pub struct Failure {
     /// What was done.
     pub scenario: Scenario,
-    /// What was seen when it was last enacted and failed.
+    /// What was seen.
     pub trace: Trace,
     /// What the check said of it.
     pub evidence: Evidence,
-    /// How often it failed when enacted again: failures of enactments.
-    pub rate: (u32, u32),
 }
 
 /// Everything a run has found.

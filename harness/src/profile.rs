@@ -50,6 +50,9 @@ pub struct Profile {
     pub processes_per_connection: u32,
     /// Whether clients are served side by side.
     pub concurrent: bool,
+    /// Whether it has what serving side by side takes (a process or a thread for each connection, or several workers),
+    /// whether or not clients are then served side by side.
+    pub made_for_many: bool,
     /// Whether a process is made for each connection, even if clients are then served one after another.
     pub forks: bool,
     /// Whether a visit is one exchange of bytes that come back unchanged.
@@ -78,7 +81,7 @@ pub struct Profile {
     pub restless: bool,
     /// Descriptors open in the acceptor, idle.
     pub descriptors: u32,
-    /// Bytes that a client could send without reading before the server stalled it, if that was learned.
+    /// How long the baseline's launch took to listen, microseconds.
     pub ready_us: u64,
     /// How much is tried: sizes and counts that a clause may scale.
     pub effort: Effort,

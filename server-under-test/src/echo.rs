@@ -5,9 +5,8 @@ use std::net::{Shutdown, TcpStream};
 
 /// Echoes until the client's FIN, after which it may still be reading: all is sent before ours (UNP 6.6).
 ///
-/// `read` gives what is there, not what one `write` sent; `write` may take less than it was given, and `write_all` goes
-/// on with the rest. A client that does not read blocks `write`, hence `read`, hence its own sending: that is TCP's flow
-/// control, and it costs one buffer.
+/// `read` gives what is there, not what one `write` sent; `write` may take less, and `write_all` goes on with the rest.
+/// A client that does not read blocks `write`, hence `read`, hence its own sending: TCP's flow control, for one buffer.
 pub(crate) fn until_end(mut connection: &TcpStream) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     loop {

@@ -1,6 +1,5 @@
-//! The reference server: TCP echo with one child process per connection, to be read in one sitting.
-//!
-//! It is the concurrent server of Stevens' *UNIX Network Programming* (4.8, 5.8 to 5.11) with nothing left out:
+//! The reference server: TCP echo, one child process for each connection, to be read in one sitting. It is the
+//! concurrent server of Stevens' *UNIX Network Programming* (UNP 4.8, 5.8 to 5.11) with nothing left out:
 //!
 //! ```text
 //! socket, bind, listen   listen.rs     an address, and a queue for clients
@@ -10,13 +9,12 @@
 //! sigaction, ppoll       signals.rs    sleep until a client comes, a child ends or somebody says stop
 //! ```
 //!
-//! The parent never reads or writes a connection, so no client can hold it up; it sleeps in one place only, so there is
+//! The parent never reads or writes a connection, so no client can hold it up. It sleeps in one place only, so there is
 //! one place to think about lost wake-ups.
 
 #![cfg(target_os = "linux")]
 
-pub use listen::Error;
-pub use options::{Options, Request};
+pub use options::{HELP, Options};
 
 mod options;
 mod log;
@@ -26,9 +24,8 @@ mod echo;
 mod children;
 
 use children::Children;
-use nix::errno::Errno;
-use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use nix::libc;
+use std::{io, net::TcpListener, time::Duration};
 
 /// Serves until SIGTERM or SIGINT, then ends every child, all within a second.
 ///
@@ -38,61 +35,50 @@ use std::time::Duration;
 /// # Errors
 ///
 /// If it cannot listen as asked, or can no longer accept. The message names the address and the remedy.
-pub fn serve(options: &Options) -> Result<(), Error> {
+pub fn serve(options: &Options) -> io::Result<()> {
     signals::take_over();
     let (listener, address) = listen::open(options)?;
-    log::announce(&format!("listening on {address}"));
-    let mut children = Children::at_most(options.max_children);
-    let served = accept_until_stopped(&listener, address, &mut children);
-    log::event(&format!("no longer listening on {address}"));
+    log::write_or_drop(&io::stdout(), &format!("listening on {address}\n"));
+    let mut children = Children::default();
+    let served = accept_until_stopped(&listener, &mut children, options.max_children);
+    log::event(&format!("stops listening on {address}"));
     drop(listener); // First: clients still in the queue learn it at once, by a reset, and the port is free.
     children.stop();
-    served
+    served.map_err(|error| listen::explain("accept", address, &error))
 }
 
 /// The parent's life: bury the dead, sleep, accept, fork, again.
-fn accept_until_stopped(
-    listener: &TcpListener,
-    address: SocketAddr,
-    children: &mut Children,
-) -> Result<(), Error> {
-    let mut pause = None;
-    let mut trouble = None;
+fn accept_until_stopped(listener: &TcpListener, children: &mut Children, at_most: usize) -> io::Result<()> {
+    let (mut pause, mut trouble) = (None, None);
     while !signals::stop_requested() {
-        children.reap();
-        let open = pause.is_none() && children.have_room(); // If not, clients wait in the queue.
+        let open = children.reap() < at_most && pause.is_none(); // If not, clients wait in the queue.
         if !signals::wait(open.then_some(listener), pause.take()) {
             continue;
         }
         match listener.accept() {
             Ok((connection, peer)) => {
-                children.serve(connection, peer, listener);
                 trouble = None;
+                children.serve(connection, peer, listener);
             }
             Err(error) => {
-                let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-                if errno != Errno::EAGAIN && trouble.replace(errno) != Some(errno) {
-                    log::event(&format!("accept on {address}: {error}")); // Once: the same one again is no event.
+                let errno = error.raw_os_error();
+                if errno != Some(libc::EAGAIN) && trouble.replace(errno) != Some(errno) {
+                    log::event(&format!("accept: {error}")); // The same one again is no event.
                 }
-                pause = Some(pause_after(errno).ok_or_else(|| Error::new("accept", address, &error))?);
+                pause = Some(pause_after(errno).ok_or(error)?);
             }
         }
     }
     Ok(())
 }
 
-/// How long to leave clients in the queue after this error of accept(2); `None` where the listener itself is no good.
-fn pause_after(errno: Errno) -> Option<Duration> {
-    use Errno as E;
+/// How long to leave clients in the queue after an error of accept(2); `None` if the listening socket is no good.
+fn pause_after(errno: Option<i32>) -> Option<Duration> {
     match errno {
-        // About this client or the network: the next one may do better.
-        E::EAGAIN | E::EINTR | E::ECONNABORTED | E::EPROTO | E::EPERM | E::ENETDOWN | E::ENETUNREACH => {
-            Some(Duration::ZERO)
-        }
-        E::EHOSTDOWN | E::EHOSTUNREACH | E::ENONET | E::ENOPROTOOPT | E::EOPNOTSUPP => Some(Duration::ZERO),
-        E::EBADF | E::EINVAL | E::ENOTSOCK | E::EFAULT => None,
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM: the client stays in the queue, so to try again at once is to spin. The end
-        // of a child cuts the pause short.
-        _ => Some(Duration::from_millis(100)),
+        Some(libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK) => None,
+        // The client is still in the queue: to try again at once is to spin. The end of a child cuts the pause short.
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Some(Duration::from_millis(100)),
+        // ECONNABORTED and other bad luck of one client; and should it last, it cannot make us spin either.
+        _ => Some(Duration::from_millis(1)),
     }
 }

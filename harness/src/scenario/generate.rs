@@ -14,7 +14,8 @@ pub fn fixed(steps: impl IntoIterator<Item = Step>) -> BoxedStrategy<Scenario> {
     Just(Scenario::served(steps)).boxed()
 }
 
-/// Payloads of so many bytes, of any class, in any cuts.
+/// Payloads of so many bytes, of any class, in any cuts: for clauses about bytes. All other clauses use
+/// [`Payload::greeting`], so that a server which mangles some bytes fails only where bytes are judged.
 pub fn payload(len: RangeInclusive<u64>) -> impl Strategy<Value = Payload> + Clone {
     (len, any::<u16>(), class(), cut()).prop_map(|(len, seed, class, cut)| Payload {
         len,

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
+    /// Letters, and a newline in every 16th place: what any echo server can take.
+    Line,
     /// Any byte.
     Any,
     /// All 256 values in order, over and over.
@@ -34,7 +36,8 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Line,
         Self::Any,
         Self::Ramp,
         Self::Text,
@@ -52,7 +55,7 @@ impl Class {
     fn palette(self) -> &'static [u8] {
         match self {
             Self::Any | Self::Ramp => b"",
-            Self::Text => b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-",
+            Self::Line | Self::Text => b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-",
             Self::Lines => b"abcdefghijklmnop\r\n\n\r\r\n\n qrstuvwxy",
             Self::Nul => b"\0\0\0\0\0\0\0\0abcdefgh",
             Self::Ff => b"\xff\xff\xff\xff\xfe\xfd\xfb\xf0abcdefgh",
@@ -68,6 +71,7 @@ impl Class {
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Line => "text",
             Self::Any => "any",
             Self::Ramp => "all 256 values",
             Self::Text => "text",
@@ -109,6 +113,12 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// 16 bytes, a line of text: for clauses that are not about bytes.
+    #[must_use]
+    pub fn greeting() -> Self {
+        Self::of(16).class(Class::Line)
+    }
+
     /// `len` bytes of any value, sent whole.
     #[must_use]
     pub fn of(len: u64) -> Self {
@@ -152,6 +162,10 @@ impl Payload {
                 *byte = position.wrapping_add(u64::from(client) * 17).to_le_bytes()[0];
                 continue;
             }
+            if self.class == Class::Line && position % 16 == 15 {
+                *byte = b'\n';
+                continue;
+            }
             if word.0 != position / 8 {
                 word = (position / 8, mix(key ^ (position / 8)).to_le_bytes());
             }
@@ -167,7 +181,7 @@ impl fmt::Display for Payload {
             1 => f.write_str("1 byte")?,
             n => write!(f, "{n} bytes")?,
         }
-        if self.class != Class::Any {
+        if !matches!(self.class, Class::Any | Class::Line) {
             write!(f, " ({})", self.class)?;
         }
         match self.cut {

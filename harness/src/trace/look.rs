@@ -36,7 +36,7 @@ pub struct Process {
     pub exe: String,
     /// Threads.
     pub threads: u32,
-    /// CPU time in nanoseconds, of all living threads.
+    /// CPU time in nanoseconds, of all threads, ended ones too.
     pub cpu_ns: u64,
     /// Time spent waiting for a CPU in nanoseconds, of all living threads.
     pub delay_ns: u64,
@@ -52,6 +52,8 @@ pub struct Process {
     pub blocked: u64,
     /// Open descriptors, by number; empty for a zombie.
     pub fds: Vec<Fd>,
+    /// Whether the kernel showed us the descriptors: a process that changed its user may hide them.
+    pub fds_readable: bool,
 }
 
 /// One open descriptor.
@@ -61,8 +63,8 @@ pub struct Fd {
     pub number: u32,
     /// What it refers to.
     pub kind: FdKind,
-    /// Whether FD_CLOEXEC is set (`flags` of `/proc/PID/fdinfo/N`).
-    pub cloexec: bool,
+    /// Whether FD_CLOEXEC is set (`flags` of `/proc/PID/fdinfo/N`); `None`: not read, since it doubles the cost of a look.
+    pub cloexec: Option<bool>,
 }
 
 /// What a descriptor refers to.

@@ -8,6 +8,8 @@ use crate::limits::Limits;
 use crate::profile::Profile;
 use crate::scenario::{Act, Client, Condition, Endpoint, Facet, Instance, Resource, Sig, Who};
 
+#[cfg(test)]
+pub(crate) mod build;
 pub mod look;
 pub mod query;
 
@@ -31,8 +33,10 @@ pub struct Circumstances {
     pub kernel: String,
     /// How well the target is isolated.
     pub isolation: Isolation,
-    /// Address that the target was asked to listen on.
+    /// Address where clients connect to: the one that the target was asked to listen on, if it does.
     pub target: SocketAddr,
+    /// The port that the target was asked to listen on.
+    pub asked_port: u16,
     /// `net.core.somaxconn` in force at the first launch.
     pub somaxconn: u32,
     /// User id that the target was launched with.

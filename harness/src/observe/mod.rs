@@ -1,0 +1,153 @@
+//! Read-only looks at the target from outside: `/proc` and sock_diag.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::scenario::Instance;
+use crate::trace::{Counters, Look, Process};
+
+mod counter;
+pub mod cpu;
+mod descriptor;
+mod family;
+mod proc_dir;
+mod proc_net;
+mod proc_text;
+pub mod process;
+pub mod socket;
+
+pub use cpu::Usage;
+pub use family::MARKER;
+pub use process::{Depth, Seen};
+pub use socket::{Sockets, States};
+
+use counter::CounterFiles;
+use cpu::Ledger;
+use family::Family;
+
+/// Looks at the target, and remembers which launch each process belongs to.
+#[derive(Debug)]
+pub struct Observer {
+    sockets: Sockets,
+    counters: CounterFiles,
+    family: Family,
+    ledger: Ledger,
+    busy: u32,
+}
+
+impl Observer {
+    /// Opens what is kept open. To be called in the network namespace of the target, with /proc as it will be.
+    ///
+    /// # Errors
+    /// When neither sock_diag nor `/proc/net` can be read.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self {
+            sockets: Sockets::open()?,
+            counters: CounterFiles::open()?,
+            family: Family::default(),
+            ledger: Ledger::default(),
+            busy: 0,
+        })
+    }
+
+    /// Says that this process was launched. To be called before the next look.
+    pub fn launched(&mut self, instance: Instance, pid: i32) {
+        self.family.launched(instance, pid);
+    }
+
+    /// Looks at everything: processes with descriptors, sockets, counters.
+    ///
+    /// `processes` are all those of the target: process id in our own namespace, and directory in /proc. A parent that
+    /// is not among them is the harness, and is said to be 1.
+    ///
+    /// # Errors
+    /// When /proc or sock_diag fails; a process that vanishes is none.
+    pub fn look(&mut self, processes: &[(i32, PathBuf)]) -> Result<Look, Error> {
+        self.look_to(Depth::Full, processes)
+    }
+
+    /// As [`Observer::look`], and tells which descriptors are closed on exec: at twice the cost.
+    ///
+    /// # Errors
+    /// As [`Observer::look`].
+    pub fn look_thoroughly(&mut self, processes: &[(i32, PathBuf)]) -> Result<Look, Error> {
+        self.look_to(Depth::Thorough, processes)
+    }
+
+    fn look_to(&mut self, depth: Depth, processes: &[(i32, PathBuf)]) -> Result<Look, Error> {
+        // Sockets first: one that is made or accepted meanwhile is then a descriptor without a row, or a row without
+        // an inode; the other way round it would be a row that seems to be held by nobody.
+        let sockets = self.sockets.tcp(States::ALL)?;
+        let processes = self.processes(processes, depth)?;
+        Ok(Look { processes, sockets, counters: self.counters.read()? })
+    }
+
+    /// Looks at processes only, and only at state, parent, start and CPU use: the rest is empty or 0.
+    ///
+    /// # Errors
+    /// As [`Observer::look`].
+    pub fn glance(&mut self, processes: &[(i32, PathBuf)]) -> Result<Look, Error> {
+        Ok(Look { processes: self.processes(processes, Depth::Glance)?, ..Look::default() })
+    }
+
+    /// The target's use of the CPU so far, as of the last look or glance. Never less than before.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.ledger.usage()
+    }
+
+    /// How many tasks of the target were neither asleep nor stopped nor dead at the last look or glance. Each thread
+    /// counts, where the state in the look is that of the first thread.
+    #[must_use]
+    pub fn busy(&self) -> u32 {
+        self.busy
+    }
+
+    /// The sockets alone.
+    pub fn sockets(&mut self) -> &mut Sockets {
+        &mut self.sockets
+    }
+
+    /// The counters alone.
+    ///
+    /// # Errors
+    /// When /proc/net cannot be read.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        self.counters.read()
+    }
+
+    fn processes(&mut self, all: &[(i32, PathBuf)], depth: Depth) -> Result<Vec<Process>, Error> {
+        let numbers = Numbers::of(all);
+        let mut seen = Vec::with_capacity(all.len());
+        for (pid, dir) in all {
+            if let Some(mut one) = process::read(dir, *pid, depth)? {
+                one.process.ppid = numbers.pid(one.process.ppid);
+                seen.push(one);
+            }
+        }
+        self.ledger.update(&seen, Instant::now());
+        self.busy = seen.iter().map(|one| one.busy).sum();
+        let mut processes: Vec<Process> = seen.into_iter().map(|one| one.process).collect();
+        processes.sort_unstable_by_key(|process| process.pid);
+        let dirs: HashMap<i32, &Path> = all.iter().map(|(pid, dir)| (*pid, dir.as_path())).collect();
+        self.family.name(&mut processes, |pid| dirs.get(&pid).copied())?;
+        Ok(processes)
+    }
+}
+
+/// Process ids as /proc numbers them, and as our own pid namespace does: they differ where /proc is the host's.
+struct Numbers(HashMap<i32, i32>);
+
+impl Numbers {
+    fn of(all: &[(i32, PathBuf)]) -> Self {
+        let name = |dir: &Path| dir.file_name()?.to_str()?.parse().ok();
+        Self(all.iter().map(|(pid, dir)| (name(dir).unwrap_or(*pid), *pid)).collect())
+    }
+
+    /// The parent's own number, or 1 where it is not of the target.
+    fn pid(&self, number: i32) -> i32 {
+        self.0.get(&number).copied().unwrap_or(1)
+    }
+}

@@ -1,0 +1,149 @@
+//! What a run will try: the clauses that were asked for and apply, each with its scenarios.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use globset::GlobBuilder;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::clause::{Clause, ClauseId, Host, Level, Unmet};
+use crate::limits::Limits;
+use crate::outcome::Cause;
+use crate::profile::{Effort, Profile};
+use crate::scenario::Scenario;
+use crate::spec;
+use crate::trace::Isolation;
+
+/// What was decided about a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Globs of clause ids to try; empty for all.
+    pub only: Vec<String>,
+    /// Globs of clause ids to leave out.
+    pub skip: Vec<String>,
+    /// The weakest level to try.
+    pub level: Level,
+    /// How much to try.
+    pub effort: Effort,
+    /// Clients at once, at most.
+    pub clients: u32,
+    /// Decides every generated scenario.
+    pub seed: u64,
+    /// Enactments at once.
+    pub jobs: usize,
+    /// Wall-clock time after which no further scenario is begun.
+    pub time: Option<Duration>,
+    /// Factor of every deadline.
+    pub timeout_scale: f64,
+    /// The rung of the isolation ladder; the best one if it is not said.
+    pub isolation: Option<Isolation>,
+    /// Options that must be said again to repeat a run ("--clients 40").
+    pub repeat: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            only: Vec::new(),
+            skip: Vec::new(),
+            level: Level::May,
+            effort: Effort::Default,
+            clients: 20,
+            seed: 1,
+            jobs: 2 * cores,
+            time: None,
+            timeout_scale: 1.0,
+            isolation: None,
+            repeat: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The bounds of the run.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { clients_max: self.clients, ..Limits::default().scaled(self.timeout_scale) }
+    }
+
+    /// Whether a clause was asked for.
+    #[must_use]
+    pub fn selects(&self, clause: &Clause) -> bool {
+        let matches = |globs: &[String]| globs.iter().any(|glob| glob_matches(glob, clause.id));
+        clause.level >= self.level && (self.only.is_empty() || matches(&self.only)) && !matches(&self.skip)
+    }
+}
+
+/// Whether a clause id matches a glob; a family's name alone stands for all its clauses.
+#[must_use]
+pub fn glob_matches(glob: &str, id: ClauseId) -> bool {
+    glob == id.family()
+        || GlobBuilder::new(glob).build().is_ok_and(|glob| glob.compile_matcher().is_match(id.0))
+}
+
+/// One clause of a plan.
+#[derive(Debug)]
+pub struct Entry {
+    /// The clause.
+    pub clause: &'static Clause,
+    /// Its scenarios, or why there are none.
+    pub cases: Result<Vec<Scenario>, (Cause, String)>,
+}
+
+/// Decides for every clause of the catalogue whether it is tried, and with which scenarios.
+#[must_use]
+pub fn plan(options: &Options, profile: &Profile, host: Host) -> Vec<Entry> {
+    spec::catalogue()
+        .map(|clause| {
+            let cases = match unmet(clause, options, profile, host) {
+                Some(reason) => Err(reason),
+                None => Ok(cases(clause, options, profile)),
+            };
+            Entry { clause, cases }
+        })
+        .collect()
+}
+
+fn unmet(clause: &Clause, options: &Options, profile: &Profile, host: Host) -> Option<(Cause, String)> {
+    if !options.selects(clause) {
+        return Some((Cause::NotSelected, "not selected".to_owned()));
+    }
+    clause.needs.iter().find_map(|need| need.unmet(profile, host)).map(|unmet| match unmet {
+        Unmet::Server(reason) => (Cause::NotApplicable, reason),
+        Unmet::Host(reason) => (Cause::Host, reason),
+    })
+}
+
+/// The scenarios of a clause: those that the seed decides, each once.
+fn cases(clause: &Clause, options: &Options, profile: &Profile) -> Vec<Scenario> {
+    let strategy = (clause.scenarios)(profile);
+    let mut cases: Vec<Scenario> = Vec::new();
+    for index in 0..options.effort.cases() {
+        let mut runner = TestRunner::new_with_rng(Config::default(), rng(options.seed, clause.id, index));
+        // A strategy gives up only when its own filters reject everything; there are no filters in the catalogue.
+        let Ok(tree) = strategy.new_tree(&mut runner) else { continue };
+        let scenario = tree.current();
+        if !cases.contains(&scenario) {
+            cases.push(scenario);
+        }
+    }
+    cases
+}
+
+/// Case `index` of a clause is the same for the same seed, on every machine and whatever else is selected.
+fn rng(seed: u64, id: ClauseId, index: u32) -> TestRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..12].copy_from_slice(&index.to_le_bytes());
+    // FNV-1a of the id: stable, unlike the hashes of std.
+    let hash = id.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    bytes[16..24].copy_from_slice(&hash.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
+
+/// Where a run keeps what it saw of failures (`--keep`).
+pub type Keep = Option<PathBuf>;

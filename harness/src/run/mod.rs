@@ -1,0 +1,371 @@
+//! From a command to a report: baseline, plan, enactments, judgement, shrinking. It prints nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clause::{Clause, ClauseId, Host, Level, Need};
+use crate::command::TargetCommand;
+use crate::error::Error;
+use crate::outcome::{Cause, Counterexample, Failure, Finding, Outcome, Report, Status};
+use crate::plan::{Entry, Options, plan};
+use crate::profile::{Model, Profile};
+use crate::sandbox::{self, Hangup};
+use crate::scenario::Scenario;
+use crate::spec;
+use crate::trace::Trace;
+use crate::verdict::Verdict;
+use crate::world::World;
+use crate::world::live::Live;
+
+mod baseline;
+mod cases;
+mod pool;
+mod settle;
+pub mod shrink;
+
+use baseline::Baseline;
+use cases::Tally;
+use pool::{Pool, Source};
+use settle::{Settled, Settler};
+
+/// What a run tells while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// The baseline is known: so many scenarios will be enacted.
+    Planned {
+        /// Scenarios.
+        scenarios: usize,
+    },
+    /// A scenario was enacted and judged.
+    Enacted {
+        /// Scenarios so far.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// So many clauses are looked at again: confirmed, and their scenarios shrunk.
+    Confirming {
+        /// Clauses.
+        clauses: usize,
+    },
+    /// All is known of a clause that was looked at again.
+    Settled(ClauseId, Status),
+}
+
+/// Verifies a server.
+///
+/// `stop` ends the run early: the report then says what is known so far.
+///
+/// # Errors
+/// If the harness cannot work here at all. What goes wrong with single clauses is in the report.
+pub fn check(
+    command: &TargetCommand,
+    options: &Options,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Report, Error> {
+    let allowed = sandbox::probe()?;
+    let isolation = sandbox::best(&allowed, options.isolation)?;
+    let host = Host { isolation, process_limit: allowed.process_limit };
+    let workers = Workers { host, hangups: Mutex::default() };
+    check_in(&workers, host, command, options, stop, tell)
+}
+
+/// Worker processes.
+struct Workers {
+    host: Host,
+    hangups: Mutex<Vec<Hangup>>,
+}
+
+impl Source for Workers {
+    fn open(&self) -> Result<Box<dyn World>, Error> {
+        let live = Live::start(self.host.isolation)?;
+        self.hangups.lock().unwrap_or_else(PoisonError::into_inner).push(live.hangup());
+        Ok(Box::new(live))
+    }
+
+    fn hang_up(&self) {
+        self.hangups.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Hangup::hang_up);
+    }
+}
+
+/// Verifies a server in any worlds.
+fn check_in(
+    source: &dyn Source,
+    host: Host,
+    command: &TargetCommand,
+    options: &Options,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Report, Error> {
+    let began = Instant::now();
+    let mut report = Pool::with(source, stop, options.jobs, |pool| Run { pool, host, options, began }.phases(command, tell))?;
+    report.duration = began.elapsed();
+    report.interrupted = stop.load(Ordering::Relaxed);
+    Ok(report)
+}
+
+/// A run under way.
+struct Run<'a> {
+    pool: &'a Pool<'a>,
+    host: Host,
+    options: &'a Options,
+    began: Instant,
+}
+
+impl Run<'_> {
+    /// Baseline, enactments, and a second look at what failed.
+    fn phases(&self, command: &TargetCommand, tell: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
+        let Some((baseline, trace, target)) = self.baseline(command)? else {
+            let skipped = |_: &Clause| Finding::Skipped(Cause::NotSelected, "interrupted".to_owned());
+            return Ok(self.report(command, None, outcomes(skipped)));
+        };
+        let profile = match baseline {
+            Baseline::Serves(profile) => Arc::new(*profile),
+            other => return Ok(self.not_serving(&target, other, &trace)),
+        };
+        let target = Arc::new(target);
+        let plan = self.plan(&profile);
+        let mut tallies: Vec<Tally> = plan.iter().map(|_| Tally::default()).collect();
+        let enactments = self.enact(&plan, &target, &profile, &mut tallies, tell);
+        let mut settled = self.settle(&plan, &target, &profile, &mut tallies, tell);
+        let outcomes = plan
+            .into_iter()
+            .zip(tallies)
+            .enumerate()
+            .map(|(index, (entry, tally))| {
+                let settled = settled.iter().position(|(at, _)| *at == index).map(|at| settled.swap_remove(at).1);
+                outcome(entry, tally, settled)
+            })
+            .collect();
+        let mut report = self.report(&target, Some(&trace), outcomes);
+        report.notes = notes(&profile);
+        report.profile = Some((*profile).clone());
+        report.enactments = enactments;
+        Ok(report)
+    }
+
+    /// Learns the profile; nothing if the run is stopped meanwhile.
+    fn baseline(&self, command: &TargetCommand) -> Result<Option<(Baseline, Trace, TargetCommand)>, Error> {
+        let (mut target, options) = (command.clone(), self.options.clone());
+        let mut learned = None;
+        let job = move |world: &mut dyn World| {
+            let (baseline, trace) = baseline::learn(world, &mut target, &options, &options.limits())?;
+            Ok((baseline, trace, target))
+        };
+        self.pool.each([job], |_, result| {
+            learned = Some(result);
+            true
+        });
+        match learned {
+            Some(Err(Error::Interrupted)) | None => Ok(None),
+            Some(result) => result.map(Some),
+        }
+    }
+
+    /// The plan, without scenarios that need more clients at once than this server takes.
+    fn plan(&self, profile: &Profile) -> Vec<Entry> {
+        let mut plan = plan(self.options, profile, self.host);
+        for entry in &mut plan {
+            if entry.clause.needs.iter().any(|need| matches!(need, Need::MadeForMany | Need::Forks)) {
+                continue;
+            }
+            let Ok(cases) = &mut entry.cases else { continue };
+            if entry.clause.level < Level::Must && profile.model != Model::OneShot {
+                continue;
+            }
+            let crowds: Vec<_> = cases.iter().map(cases::crowd).collect();
+            let fits = |(at_once, all): (usize, usize)| {
+                at_once <= profile.clients as usize && (profile.model != Model::OneShot || all <= 1)
+            };
+            if !crowds.is_empty() && !crowds.iter().copied().any(fits) {
+                let reason = match profile.model {
+                    Model::OneShot => "the server serves one client and exits".to_owned(),
+                    _ => format!("more clients at once are needed than the {} that the server takes", profile.clients),
+                };
+                entry.cases = Err((Cause::NotApplicable, reason));
+                continue;
+            }
+            let mut crowds = crowds.into_iter();
+            cases.retain(|_| crowds.next().is_none_or(fits));
+        }
+        plan
+    }
+
+    /// Enacts every scenario, and judges. Returns how many were enacted.
+    fn enact(
+        &self,
+        plan: &[Entry],
+        target: &Arc<TargetCommand>,
+        profile: &Arc<Profile>,
+        tallies: &mut [Tally],
+        tell: &mut dyn FnMut(Progress),
+    ) -> u64 {
+        let works = cases::works(plan);
+        tell(Progress::Planned { scenarios: works.len() });
+        let limits = Arc::new(self.options.limits());
+        let jobs = works.iter().map(|work| {
+            let (target, limits, scenario) = (Arc::clone(target), Arc::clone(&limits), work.scenario.clone());
+            let profile = Arc::clone(profile);
+            move |world: &mut dyn World| {
+                let began = Instant::now();
+                let mut trace = world.enact(&target, &scenario, &limits)?;
+                trace.circumstances.profile = Some((*profile).clone());
+                Ok((trace, began.elapsed()))
+            }
+        });
+        let mut done = 0;
+        self.pool.each(jobs, |index, result| {
+            done += 1;
+            cases::judge(&works[index], plan, result, tallies);
+            tell(Progress::Enacted { done, of: works.len() });
+            self.options.time.is_none_or(|time| self.began.elapsed() < time)
+        });
+        done as u64
+    }
+
+    /// Looks again at what failed, and at what nobody could judge.
+    fn settle(
+        &self,
+        plan: &[Entry],
+        target: &Arc<TargetCommand>,
+        profile: &Arc<Profile>,
+        tallies: &mut [Tally],
+        tell: &mut dyn FnMut(Progress),
+    ) -> Vec<(usize, Settled)> {
+        let unsettled: Vec<(usize, Unsettled)> = tallies
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, tally)| Some((index, unsettled(tally)?)))
+            .collect();
+        tell(Progress::Confirming { clauses: unsettled.len() });
+        let indexes: Vec<usize> = unsettled.iter().map(|(index, _)| *index).collect();
+        let limits = Arc::new(self.options.limits());
+        let jobs = unsettled.into_iter().map(|(index, unsettled)| {
+            let (target, profile, limits) = (Arc::clone(target), Arc::clone(profile), Arc::clone(&limits));
+            let clause = plan[index].clause;
+            move |world: &mut dyn World| {
+                let settler = Settler { clause, target: &target, profile: &profile, limits: &limits };
+                match unsettled {
+                    Unsettled::Failure(failure) => settler.failure(world, *failure),
+                    Unsettled::Doubt(scenario) => settler.doubt(world, &scenario),
+                }
+            }
+        });
+        let mut all = Vec::new();
+        self.pool.each(jobs, |at, result| {
+            let settled = result.unwrap_or_else(|error| Settled {
+                finding: Finding::Broken(error.in_full()),
+                counterexample: None,
+            });
+            tell(Progress::Settled(plan[indexes[at]].clause.id, settled.finding.status()));
+            all.push((indexes[at], settled));
+            true
+        });
+        all
+    }
+
+    /// The report on a server that serves not even one visit: one failure, and the rest skipped.
+    fn not_serving(&self, target: &TargetCommand, baseline: Baseline, trace: &Trace) -> Report {
+        let (failed, mut failure, doubt) = match baseline {
+            Baseline::Fails { clause, failure } => (Some(clause), Some(*failure), String::new()),
+            Baseline::Unclear(doubt) => (None, None, doubt),
+            Baseline::Serves(_) => (None, None, "the server serves".to_owned()),
+        };
+        let mut all = outcomes(|clause| {
+            if !self.options.selects(clause) && Some(clause.id) != failed {
+                return Finding::Skipped(Cause::NotSelected, "not selected".to_owned());
+            }
+            match failed {
+                Some(id) if id == clause.id => Finding::Judged(Verdict::Inconclusive(String::new())),
+                Some(id) => Finding::Skipped(Cause::DependsOn, format!("{id} failed")),
+                None => Finding::Judged(Verdict::Inconclusive(doubt.clone())),
+            }
+        });
+        for outcome in all.iter_mut().filter(|outcome| Some(outcome.clause.id) == failed) {
+            if let Some(failure) = failure.take() {
+                outcome.cases = 1;
+                outcome.finding = Finding::Judged(Verdict::Fail(failure.evidence.clone()));
+                outcome.counterexample = Some(Counterexample { failure, rate: (2, 2) });
+            }
+        }
+        self.report(target, Some(trace), all)
+    }
+
+    fn report(&self, target: &TargetCommand, trace: Option<&Trace>, outcomes: Vec<Outcome>) -> Report {
+        let kernel = nix::sys::utsname::uname().map(|uname| uname.release().to_string_lossy().into_owned());
+        Report {
+            target: target.clone(),
+            profile: None,
+            kernel: kernel.unwrap_or_default(),
+            isolation: self.host.isolation,
+            seed: self.options.seed,
+            outcomes,
+            duration: Duration::ZERO,
+            enactments: 0,
+            interrupted: false,
+            notes: Vec::new(),
+            options: self.options.repeat.clone(),
+            stderr: trace
+                .and_then(|trace| trace.output.first())
+                .map(|output| output.stderr.last_lines(5))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// What needs a second look.
+enum Unsettled {
+    Failure(Box<Failure>),
+    Doubt(Scenario),
+}
+
+fn unsettled(tally: &mut Tally) -> Option<Unsettled> {
+    match (tally.failure.take(), &tally.passed, &tally.doubt) {
+        (Some(failure), _, _) => Some(Unsettled::Failure(Box::new(failure))),
+        (None, None, Some((scenario, _))) => Some(Unsettled::Doubt(scenario.clone())),
+        (None, _, _) => None,
+    }
+}
+
+/// One outcome for each clause of the catalogue.
+fn outcomes(finding: impl Fn(&Clause) -> Finding) -> Vec<Outcome> {
+    let outcome = |clause| Outcome {
+        clause,
+        finding: finding(clause),
+        counterexample: None,
+        cases: 0,
+        duration: Duration::ZERO,
+    };
+    spec::catalogue().map(outcome).collect()
+}
+
+fn outcome(entry: Entry, tally: Tally, settled: Option<Settled>) -> Outcome {
+    let (finding, counterexample) = match (entry.cases, settled, tally.passed, tally.broken) {
+        (Err((cause, reason)), ..) => (Finding::Skipped(cause, reason), None),
+        (Ok(_), Some(settled), ..) => (settled.finding, settled.counterexample),
+        (Ok(_), None, Some(seen), _) => (Finding::Judged(Verdict::Pass(seen)), None),
+        (Ok(_), None, None, Some(error)) => (Finding::Broken(error), None),
+        (Ok(_), None, None, None) => {
+            (Finding::Skipped(Cause::NotSelected, "the run ended before it".to_owned()), None)
+        }
+    };
+    Outcome { clause: entry.clause, finding, counterexample, cases: tally.cases, duration: tally.duration }
+}
+
+fn notes(profile: &Profile) -> Vec<String> {
+    let mut notes = Vec::new();
+    if profile.model == Model::OneShot {
+        notes.push("the server serves one client and exits: most clauses do not apply".to_owned());
+    }
+    if profile.daemonizes {
+        notes.push("the launched process ends and leaves a daemon behind, which is judged".to_owned());
+    } else if !profile.launched_accepts {
+        notes.push("the launched process is a wrapper: another process accepts, and is judged".to_owned());
+    }
+    if let Some(limit) = profile.client_limit {
+        notes.push(format!("the server takes {limit} clients at once: no more were tried together"));
+    }
+    notes
+}

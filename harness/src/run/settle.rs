@@ -1,0 +1,149 @@
+//! A second look at what failed or stayed in doubt: again, with patience where something was missing, and smaller.
+
+use std::time::{Duration, Instant};
+
+use crate::clause::Clause;
+use crate::command::TargetCommand;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::outcome::{Counterexample, Failure, Finding};
+use crate::profile::Profile;
+use crate::run::shrink::simpler;
+use crate::scenario::Scenario;
+use crate::trace::{Trace, What};
+use crate::verdict::{Evidence, Kind, Verdict};
+use crate::world::World;
+
+/// Enactments that shrinking may cost, and its time.
+const TRIES_MAX: u32 = 80;
+const TIME_MAX: Duration = Duration::from_secs(6);
+/// While shrinking, a deadline is this part of the usual one: what is found so is confirmed with patience.
+const HASTE: f64 = 0.4;
+/// Further enactments that tell how often something happens that must never happen.
+const REPEATS: u32 = 2;
+
+/// What settles a clause.
+pub(super) struct Settler<'a> {
+    pub(super) clause: &'static Clause,
+    pub(super) target: &'a TargetCommand,
+    pub(super) profile: &'a Profile,
+    pub(super) limits: &'a Limits,
+}
+
+/// What a clause comes to in the end.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) finding: Finding,
+    pub(super) counterexample: Option<Counterexample>,
+}
+
+impl Settler<'_> {
+    /// Settles a failure: shrinks it, enacts the smallest scenario again, and decides.
+    ///
+    /// What must never happen counts once seen. What is missing counts if it is missing again with four times the
+    /// deadline; else the clause is in doubt.
+    pub(super) fn failure(&self, world: &mut dyn World, failure: Failure) -> Result<Settled, Error> {
+        let kind = failure.evidence.kind;
+        let smallest = self.shrink(world, failure.clone())?;
+        for candidate in [smallest, failure.clone()] {
+            let (failures, again) = self.repeat(world, &candidate, kind)?;
+            if let Some(confirmed) = again {
+                let rate = (failures + 1, self.repeats(kind) + 1);
+                return Ok(failed(confirmed, rate));
+            }
+        }
+        let rate = (1, 1 + 2 * self.repeats(kind));
+        match kind {
+            Kind::Seen => Ok(failed(failure, rate)),
+            Kind::Missing => Ok(Settled {
+                finding: Finding::Judged(Verdict::Inconclusive(format!(
+                    "{} ({} of {} enactments; it came with more time)",
+                    failure.evidence.observed, rate.0, rate.1
+                ))),
+                counterexample: None,
+            }),
+        }
+    }
+
+    /// Settles a doubt: one more enactment, with patience.
+    pub(super) fn doubt(&self, world: &mut dyn World, scenario: &Scenario) -> Result<Settled, Error> {
+        let (verdict, trace) = self.enact(world, scenario, &self.limits.patient())?;
+        match verdict {
+            Verdict::Fail(evidence) => self.failure(world, Failure { scenario: scenario.clone(), trace, evidence }),
+            verdict => Ok(Settled { finding: Finding::Judged(verdict), counterexample: None }),
+        }
+    }
+
+    fn repeats(&self, kind: Kind) -> u32 {
+        match kind {
+            Kind::Seen => REPEATS,
+            Kind::Missing => 1,
+        }
+    }
+
+    /// Enacts a failing scenario again. Returns how often it failed, and the last failure.
+    fn repeat(&self, world: &mut dyn World, failure: &Failure, kind: Kind) -> Result<(u32, Option<Failure>), Error> {
+        let limits = match kind {
+            Kind::Seen => self.limits.clone(),
+            Kind::Missing => self.limits.patient(),
+        };
+        let mut failures = 0;
+        let mut last = None;
+        for _ in 0..self.repeats(kind) {
+            let (verdict, trace) = self.enact(world, &failure.scenario, &limits)?;
+            if let Verdict::Fail(evidence) = verdict
+                && !(evidence.kind == Kind::Missing && starved(&trace))
+            {
+                failures += 1;
+                last = Some(Failure { scenario: failure.scenario.clone(), trace, evidence });
+            }
+        }
+        Ok((failures, last))
+    }
+
+    /// Looks for smaller scenarios that fail in the same way, until none does, or tries or time are used up.
+    fn shrink(&self, world: &mut dyn World, mut smallest: Failure) -> Result<Failure, Error> {
+        let began = Instant::now();
+        let hasty = self.limits.scaled(HASTE);
+        let mut tries = 0;
+        'smaller: loop {
+            for scenario in simpler(&smallest.scenario) {
+                if tries >= TRIES_MAX || began.elapsed() >= TIME_MAX {
+                    return Ok(smallest);
+                }
+                tries += 1;
+                let (verdict, trace) = self.enact(world, &scenario, &hasty)?;
+                if let Verdict::Fail(evidence) = verdict
+                    && same_kind(&evidence, &smallest.evidence)
+                {
+                    smallest = Failure { scenario, trace, evidence };
+                    continue 'smaller;
+                }
+            }
+            return Ok(smallest);
+        }
+    }
+
+    fn enact(&self, world: &mut dyn World, scenario: &Scenario, limits: &Limits) -> Result<(Verdict, Trace), Error> {
+        let mut trace = world.enact(self.target, scenario, limits)?;
+        trace.circumstances.profile = Some(self.profile.clone());
+        let verdict = (self.clause.check)(scenario, &trace);
+        Ok((verdict, trace))
+    }
+}
+
+fn same_kind(a: &Evidence, b: &Evidence) -> bool {
+    a.kind == b.kind
+}
+
+/// Whether the machine was so busy that a deadline says nothing.
+fn starved(trace: &Trace) -> bool {
+    trace.events.iter().any(|event| matches!(event.what, What::Starved { .. }))
+}
+
+fn failed(failure: Failure, rate: (u32, u32)) -> Settled {
+    Settled {
+        finding: Finding::Judged(Verdict::Fail(failure.evidence.clone())),
+        counterexample: Some(Counterexample { failure, rate }),
+    }
+}

@@ -1,0 +1,194 @@
+//! Looks for a smaller scenario that fails in the same way: fewer clients, fewer steps, smaller payloads.
+
+use crate::scenario::{Act, Class, Client, Condition, Cut, Payload, Scenario, Setting, Step, Who};
+
+/// Scenarios that are each a little simpler than this one, the boldest first.
+///
+/// Launches, waits and looks stay as long as they mean something: a wait for a client goes with the client.
+#[must_use]
+pub fn simpler(scenario: &Scenario) -> Vec<Scenario> {
+    let mut found = Vec::new();
+    let clients = scenario.clients();
+    if clients.len() > 3 {
+        found.push(without(scenario, &clients[clients.len() / 2..]));
+        found.push(without(scenario, &clients[..clients.len() / 2]));
+    }
+    if clients.len() > 1 {
+        found.extend(clients.iter().rev().map(|client| without(scenario, &[*client])));
+    }
+    found.extend(fewer_steps(scenario));
+    found.extend(plainer_settings(scenario));
+    found.extend(smaller_payloads(scenario));
+    found.dedup();
+    found.retain(|simpler| simpler != scenario && !simpler.steps.is_empty());
+    found
+}
+
+/// Sizes to try for a payload that fails with `len` bytes: the smallest first, then closer and closer.
+fn sizes(len: u64) -> Vec<u64> {
+    let mut sizes = vec![1, 16];
+    let mut gap = len / 2;
+    while gap > 0 {
+        sizes.push(len - gap);
+        gap /= 2;
+    }
+    sizes.retain(|&size| size < len);
+    sizes.dedup();
+    sizes
+}
+
+/// The scenario without some of its clients.
+fn without(scenario: &Scenario, gone: &[Client]) -> Scenario {
+    let is_gone = |client: &Client| gone.contains(client);
+    let stays = |step: &Step| match step {
+        Step::Do(client, _) => !is_gone(client),
+        Step::Signal(Who::Serving(client), _) | Step::Limit(Who::Serving(client), _, _) => !is_gone(client),
+        Step::Await(
+            Condition::Accepted(client)
+            | Condition::ServerOfGone(client)
+            | Condition::Stopped(Who::Serving(client)),
+        ) => !is_gone(client),
+        _ => true,
+    };
+    Scenario { steps: filtered(&scenario.steps, &stays) }
+}
+
+fn filtered(steps: &[Step], stays: &dyn Fn(&Step) -> bool) -> Vec<Step> {
+    steps
+        .iter()
+        .filter(|step| stays(step))
+        .filter_map(|step| match step {
+            Step::Together(inner) => {
+                let mut inner = filtered(inner, stays);
+                match inner.len() {
+                    0 => None,
+                    1 => inner.pop(),
+                    _ => Some(Step::Together(inner)),
+                }
+            }
+            step => Some(step.clone()),
+        })
+        .collect()
+}
+
+/// The scenario with one step less, for each step that does something.
+fn fewer_steps(scenario: &Scenario) -> Vec<Scenario> {
+    let removable = |step: &Step| matches!(step, Step::Do(..) | Step::Signal(..) | Step::Limit(..) | Step::Together(_));
+    (0..scenario.steps.len())
+        .rev()
+        .filter(|&index| removable(&scenario.steps[index]))
+        .map(|index| {
+            let mut steps = scenario.steps.clone();
+            steps.remove(index);
+            Scenario { steps }
+        })
+        .collect()
+}
+
+/// The scenario with one setting more at its default.
+fn plainer_settings(scenario: &Scenario) -> Vec<Scenario> {
+    let usual = Setting::default();
+    edited(scenario, &|step| match step {
+        Step::Launch(instance, setting) if !setting.is_usual() => {
+            let mut plainer = vec![usual.clone()];
+            plainer.push(Setting { somaxconn: None, ..setting.clone() });
+            plainer.push(Setting { buffers: None, ..setting.clone() });
+            plainer.push(Setting { rlimits: Vec::new(), ..setting.clone() });
+            plainer.retain(|plainer| plainer != setting);
+            plainer.into_iter().map(|setting| Step::Launch(*instance, setting)).collect()
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// The scenario with one payload smaller or plainer.
+fn smaller_payloads(scenario: &Scenario) -> Vec<Scenario> {
+    edited(scenario, &|step| {
+        let Step::Do(client, act) = step else { return Vec::new() };
+        let make: fn(Payload) -> Act = match act {
+            Act::Send(_) => Act::Send,
+            Act::Exchange(_) => Act::Exchange,
+            Act::PingPong(_) => Act::PingPong,
+            Act::Visit(_) => Act::Visit,
+            _ => return Vec::new(),
+        };
+        let (Act::Send(payload) | Act::Exchange(payload) | Act::PingPong(payload) | Act::Visit(payload)) = *act else {
+            return Vec::new();
+        };
+        let mut smaller: Vec<Payload> =
+            sizes(payload.len).into_iter().map(|len| Payload { len, ..payload }).collect();
+        smaller.push(payload.cut(Cut::Whole));
+        smaller.push(payload.class(Class::Line));
+        smaller.push(payload.class(Class::Any));
+        smaller.retain(|smaller| *smaller != payload && !(payload.class == Class::Line && smaller.class == Class::Any));
+        smaller.into_iter().map(|payload| Step::Do(*client, make(payload))).collect()
+    })
+}
+
+/// One scenario for each replacement that `edit` offers for any step, inside `Together` too.
+fn edited(scenario: &Scenario, edit: &dyn Fn(&Step) -> Vec<Step>) -> Vec<Scenario> {
+    let mut found = Vec::new();
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let mut replace = |step: Step| {
+            let mut steps = scenario.steps.clone();
+            steps[index] = step;
+            found.push(Scenario { steps });
+        };
+        if let Step::Together(inner) = step {
+            for (at, part) in inner.iter().enumerate() {
+                for part in edit(part) {
+                    let mut inner = inner.clone();
+                    inner[at] = part;
+                    replace(Step::Together(inner));
+                }
+            }
+        } else {
+            edit(step).into_iter().for_each(replace);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{To, act};
+
+    /// Shrinks as far as it goes, keeping whatever `fails`.
+    fn minimum(mut scenario: Scenario, fails: &dyn Fn(&Scenario) -> bool) -> Scenario {
+        while let Some(smaller) = simpler(&scenario).into_iter().find(|simpler| fails(simpler)) {
+            scenario = smaller;
+        }
+        scenario
+    }
+
+    fn largest(scenario: &Scenario) -> u64 {
+        scenario
+            .flat()
+            .filter_map(|(_, step)| match step {
+                Step::Do(_, Act::Exchange(payload)) => Some(payload.len),
+                _ => None,
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    #[test]
+    fn a_cut_at_4096_shrinks_to_one_client_and_4097_bytes() {
+        let lives = (0..9).flat_map(|c| [act(c, Act::Connect(To::Target)), act(c, Act::Exchange(Payload::of(70_000)))]);
+        let scenario = Scenario::served(lives);
+        let shrunk = minimum(scenario, &|s| largest(s) > 4096);
+        assert_eq!(largest(&shrunk), 4097);
+        assert_eq!(shrunk.clients().len(), 1);
+    }
+
+    #[test]
+    fn a_client_that_does_not_matter_takes_its_waits_with_it() {
+        let scenario = Scenario::served([
+            Step::Together(vec![act(0, Act::Connect(To::Target)), act(1, Act::Connect(To::Target))]),
+            Step::Await(Condition::Accepted(Client(1))),
+        ]);
+        let shrunk = without(&scenario, &[Client(1)]);
+        assert_eq!(shrunk.steps[2..], [act(0, Act::Connect(To::Target))]);
+    }
+}

@@ -1,0 +1,46 @@
+//! An enactor in namespaces of its own: pid 1, with which everything inside ends.
+
+use std::os::fd::OwnedFd;
+
+use nix::sched::CloneFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::child::{Child, Farewell};
+use super::enactor::{self, Parent};
+use super::facilities::Sandbox;
+use super::scratch::Scratch;
+use super::{Terms, ids};
+use crate::error::{Attempt, Error};
+use crate::sys::clone::{Forked, fork};
+
+/// [`super::enclose`] on the rungs with namespaces.
+pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<Vec<u8>, Error> {
+    let map = ids::map_needed();
+    let mut namespaces = CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWIPC;
+    namespaces.set(CloneFlags::CLONE_NEWUSER, map.is_some());
+    let (answer, answer_to) = pipe()?;
+    let (tether_end, tether) = pipe()?;
+    let scratch = Scratch::name();
+    match fork(namespaces).attempt(|| "make namespaces".into())? {
+        Forked::Child(this) => {
+            enactor::live(this, &Parent::Tether(tether_end), answer_to, terms, &scratch, enact)
+        }
+        Forked::Parent { pid, pidfd } => {
+            drop((answer_to, tether_end));
+            let child = Child::adopt(pidfd, answer, tether, Farewell::Kill)?;
+            if let Some(map) = map {
+                map.write(pid)?;
+            }
+            child.release()?;
+            child.answer(terms)
+        }
+    }
+}
+
+/// A pipe that no program started from here inherits: reading end, writing end.
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    pipe_with(PipeFlags::CLOEXEC).attempt(|| "make a pipe".into())
+}

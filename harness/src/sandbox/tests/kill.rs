@@ -1,0 +1,99 @@
+//! Nothing is left, whoever is killed, at whatever moment.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Deed, Worker, request, rungs, scratches_of, sleepers, unique_seconds, wait_until};
+use crate::trace::Isolation;
+
+const ROUNDS: u64 = 50;
+const HARNESS: &str = "SOCKSPEC_TEST_HARNESS";
+
+/// In place of a harness that is killed: not a test, but what [`a_killed_harness_leaves_nothing`] starts.
+#[ctor::ctor(unsafe)]
+fn be_the_harness() {
+    let Ok(order) = env::var(HARNESS) else { return };
+    if env::var_os("SOCKSPEC_WORKER").is_some() {
+        return;
+    }
+    let (isolation, seconds) = order.split_once(' ').unwrap();
+    let isolation: Isolation = serde_json::from_str(isolation).unwrap();
+    let mut worker = Worker::start("test").unwrap();
+    fs::write(env::var("SOCKSPEC_TEST_FILE").unwrap(), worker.pid().to_string()).unwrap();
+    let outcome = request(&mut worker, isolation, Deed::Hang(seconds.into()), Duration::from_secs(100));
+    crate::sys::worker::exit(i32::from(outcome.is_err()));
+}
+
+/// A time between nothing and half as much again as it takes until the sleepers sleep, different for each round.
+fn moment(round: u64) -> Duration {
+    Duration::from_micros((round * 7919) % 60 * 1000 + (round * 104_729) % 1000)
+}
+
+#[test]
+fn a_killed_harness_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for isolation in rungs() {
+        let mut reached = 0;
+        for round in 0..ROUNDS {
+            let seconds = unique_seconds();
+            let file = dir.path().join(format!("{isolation:?}{round}"));
+            let mut harness = Command::new("/proc/self/exe")
+                .arg0("harness")
+                .env(HARNESS, format!("{} {seconds}", serde_json::to_string(&isolation).unwrap()))
+                .env("SOCKSPEC_TEST_FILE", &file)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            thread::sleep(moment(round));
+            reached += usize::from(!sleepers(&seconds).is_empty());
+            kill(Pid::from_raw(i32::try_from(harness.id()).unwrap()), Signal::SIGKILL).unwrap();
+            harness.wait().unwrap();
+            nothing_is_left(&seconds, &order_marker(isolation, &seconds));
+            if let Ok(worker) = fs::read_to_string(&file) {
+                assert_eq!(scratches_of(worker.parse().unwrap()), 0, "round {round}");
+            }
+        }
+        eprintln!("{isolation:?}: {reached} of {ROUNDS} were killed when something ran");
+    }
+}
+
+#[test]
+fn a_killed_worker_leaves_nothing() {
+    for isolation in rungs() {
+        for round in 0..ROUNDS {
+            let seconds = unique_seconds();
+            let mut worker = Worker::start("test").unwrap();
+            let pid = worker.pid();
+            let killer = thread::spawn(move || {
+                thread::sleep(moment(round));
+                kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+            });
+            let outcome = request(&mut worker, isolation, Deed::Hang(seconds.clone()), Duration::from_secs(100));
+            assert!(outcome.is_err());
+            killer.join().unwrap();
+            drop(worker);
+            wait_until("no sleeper", || sleepers(&seconds).is_empty());
+            wait_until("no directory", || scratches_of(pid) == 0);
+        }
+    }
+}
+
+fn order_marker(isolation: Isolation, seconds: &str) -> String {
+    format!("{HARNESS}={} {seconds}", serde_json::to_string(&isolation).unwrap())
+}
+
+/// Neither a sleeper nor any other process that was started for this round: all inherit its environment.
+fn nothing_is_left(seconds: &str, marker: &str) {
+    wait_until("no sleeper", || sleepers(seconds).is_empty());
+    wait_until("no process of that environment", || {
+        super::super::processes::all().unwrap().into_iter().all(|pid| {
+            !fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes()))
+        })
+    });
+}

@@ -1,0 +1,301 @@
+//! The sandbox on every rung that this host allows, with real workers and real processes.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use serde::{Deserialize, Serialize};
+
+mod deeds;
+mod kill;
+
+use super::{Sandbox, Terms, Worker, enclose, probe};
+use crate::error::Error;
+use crate::trace::Isolation;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a test asks of its worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Request {
+    isolation: Isolation,
+    deed: Deed,
+    wall_max: Duration,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Deed {
+    Nothing,
+    Describe,
+    Panic,
+    Abort,
+    /// Leaves sleepers of this many seconds in every kind of place, and never answers.
+    Hang(String),
+    /// The same, but answers.
+    Leave(String),
+    Census,
+    Limit,
+    /// Makes children as fast as it can, and ends.
+    Bomb,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    pid: u32,
+    uid: u32,
+    proc_self: PathBuf,
+    processes: usize,
+    interfaces: Vec<String>,
+    port: u16,
+    dirs: Vec<(PathBuf, u32)>,
+    somaxconn_set: bool,
+    somaxconn: u32,
+    descriptors: usize,
+    core_limit: u64,
+    marker: bool,
+}
+
+#[ctor::ctor(unsafe)]
+fn serve() {
+    super::worker::take_over("test", |request, lifeline| {
+        let request: Request = serde_json::from_slice(request).expect("a request of this file");
+        handle(&request, lifeline)
+    });
+}
+
+fn handle(request: &Request, lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
+    let Request { isolation, wall_max, .. } = *request;
+    let terms = Terms { isolation, visible: &[], processes_max: 500, wall_max, lifeline };
+    enclose(&terms, |sandbox| match &request.deed {
+        Deed::Nothing => Vec::new(),
+        Deed::Describe => serde_json::to_vec(&describe(sandbox)).unwrap(),
+        Deed::Panic => panic!("on purpose"),
+        Deed::Abort => std::process::abort(),
+        Deed::Hang(seconds) => {
+            leave_sleepers(seconds);
+            sandbox.fresh_dir().unwrap();
+            thread::sleep(Duration::from_secs(1000));
+            Vec::new()
+        }
+        Deed::Leave(seconds) => {
+            leave_sleepers(seconds);
+            fs::write(sandbox.fresh_dir().unwrap().join("file"), "x").unwrap();
+            b"left".to_vec()
+        }
+        Deed::Census => deeds::census(sandbox).into_bytes(),
+        Deed::Limit => deeds::limit(sandbox).into_bytes(),
+        Deed::Bomb => deeds::bomb(sandbox).into_bytes(),
+    })
+}
+
+fn request(worker: &mut Worker, isolation: Isolation, deed: Deed, wall_max: Duration) -> Result<Vec<u8>, Error> {
+    worker.request(&serde_json::to_vec(&Request { isolation, deed, wall_max }).unwrap())
+}
+
+/// The rungs that work here.
+fn rungs() -> Vec<Isolation> {
+    let mut works = Vec::new();
+    for rung in probe().unwrap().rungs {
+        match &rung.outcome {
+            Ok(()) => works.push(rung.isolation),
+            Err(_) => {
+                assert!(std::env::var_os("SOCKSPEC_SKIP").is_none_or(|value| value != "forbid"), "{rung}");
+                eprintln!("skipped: {:?}: {rung}", rung.isolation);
+            }
+        }
+    }
+    works
+}
+
+fn shell(script: &str) -> Child {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.process_group(0).spawn().unwrap()
+}
+
+/// A child, a grandchild, an orphan in a session of its own, and one that ignores signals.
+fn leave_sleepers(seconds: &str) {
+    let script = format!(
+        "setsid sleep {seconds} & (sleep {seconds} &) ; \
+         (trap '' TERM HUP INT; sleep {seconds}) & exec sleep {seconds}"
+    );
+    shell(&script);
+    let deadline = Instant::now() + DEADLINE;
+    while sleepers(seconds).len() < 4 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Processes that were started as `sleep SECONDS`, by their command line.
+fn sleepers(seconds: &str) -> Vec<i32> {
+    super::processes::all()
+        .unwrap()
+        .into_iter()
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with(b"sleep\0") && line[6..].starts_with(seconds.as_bytes()))
+        })
+        .collect()
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A number of seconds that no other test sleeps.
+fn unique_seconds() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("9{}.{:04}1", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn scratches_of(worker: u32) -> usize {
+    let prefix = format!("sockspec-{worker}-");
+    let entries = fs::read_dir(std::env::temp_dir()).unwrap();
+    entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
+}
+
+fn describe(sandbox: &Sandbox) -> Description {
+    let dirs = [sandbox.fresh_dir().unwrap(), sandbox.fresh_dir().unwrap()];
+    let somaxconn_set = sandbox.set_sysctl("net.core.somaxconn", "77").unwrap();
+    assert!(!sandbox.set_sysctl("net.no.such", "77").unwrap());
+    let interfaces = fs::read_to_string("/proc/self/net/dev").unwrap();
+    Description {
+        pid: std::process::id(),
+        uid: nix::unistd::getuid().as_raw(),
+        proc_self: fs::read_link("/proc/self").unwrap(),
+        processes: sandbox.processes().unwrap().len(),
+        interfaces: interfaces.lines().skip(2).map(|line| line.split(':').next().unwrap().trim().to_owned()).collect(),
+        port: sandbox.port(),
+        dirs: dirs.iter().map(|dir| (dir.clone(), fs::metadata(dir).unwrap().mode() & 0o7777)).collect(),
+        somaxconn_set,
+        somaxconn: sandbox.somaxconn().unwrap(),
+        descriptors: fs::read_dir("/proc/self/fd").unwrap().count() - 1,
+        core_limit: nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_CORE).unwrap().0,
+        marker: std::env::var_os("SOCKSPEC_WORKER").is_some(),
+    }
+}
+
+#[test]
+fn a_sandbox_has_what_its_rung_promises() {
+    let mut worker = Worker::start("test").unwrap();
+    let host_somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    for isolation in rungs() {
+        let bytes = request(&mut worker, isolation, Deed::Describe, DEADLINE).unwrap();
+        let seen: Description = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(seen.uid, nix::unistd::getuid().as_raw());
+        assert_eq!(seen.processes, 0, "{seen:?}");
+        assert_eq!(seen.core_limit, 0);
+        assert!(!seen.marker);
+        // stdin, stdout, stderr and the pipe for the answer; in namespaces the tether too.
+        assert!(seen.descriptors <= 5, "{seen:?}");
+        assert!(seen.dirs.iter().all(|(_, mode)| *mode == 0o1777) && seen.dirs[0].0 != seen.dirs[1].0);
+        assert!(seen.dirs.iter().all(|(dir, _)| !dir.exists()), "{seen:?}");
+        if isolation == Isolation::Loopback {
+            assert!(!seen.somaxconn_set && seen.port != super::port::OWN);
+        } else {
+            assert_eq!((seen.pid, seen.port), (1, super::port::OWN));
+            assert_eq!(seen.interfaces, ["lo"]);
+            assert_eq!((seen.somaxconn_set, seen.somaxconn), (true, 77));
+        }
+        assert_eq!(seen.proc_self == Path::new("1"), isolation == Isolation::Full, "{seen:?}");
+        assert_eq!(scratches_of(worker.pid()), 0);
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap(), host_somaxconn);
+}
+
+#[test]
+fn a_panic_an_abort_and_a_hang_are_told_apart_and_the_worker_goes_on() {
+    let mut worker = Worker::start("test").unwrap();
+    for isolation in rungs() {
+        let error = request(&mut worker, isolation, Deed::Panic, DEADLINE).unwrap_err().to_string();
+        assert!(error.contains("on purpose") && error.contains("tests.rs"), "{error}");
+        let error = request(&mut worker, isolation, Deed::Abort, DEADLINE).unwrap_err().to_string();
+        assert!(error.contains("ABRT") || error.contains("134"), "{error}");
+        let seconds = unique_seconds();
+        let short = Duration::from_millis(300);
+        let outcome = request(&mut worker, isolation, Deed::Hang(seconds.clone()), short);
+        assert!(matches!(outcome, Err(Error::TooLong(limit)) if limit == short), "{outcome:?}");
+        assert_eq!(sleepers(&seconds), Vec::<i32>::new());
+        assert_eq!(request(&mut worker, isolation, Deed::Nothing, DEADLINE).unwrap(), b"");
+    }
+}
+
+#[test]
+fn what_the_target_leaves_ends_with_the_enactment() {
+    let mut worker = Worker::start("test").unwrap();
+    for isolation in rungs() {
+        let seconds = unique_seconds();
+        assert_eq!(request(&mut worker, isolation, Deed::Leave(seconds.clone()), DEADLINE).unwrap(), b"left");
+        assert_eq!(sleepers(&seconds), Vec::<i32>::new(), "{isolation:?}");
+        assert_eq!(scratches_of(worker.pid()), 0);
+    }
+}
+
+#[test]
+fn a_hang_up_from_another_thread_interrupts_a_request() {
+    for isolation in rungs() {
+        let mut worker = Worker::start("test").unwrap();
+        let seconds = unique_seconds();
+        let hangup = worker.hangup();
+        let waiting = seconds.clone();
+        let thread = thread::spawn(move || {
+            wait_until("sleepers", || sleepers(&waiting).len() >= 4);
+            hangup.hang_up();
+        });
+        let outcome = request(&mut worker, isolation, Deed::Hang(seconds.clone()), Duration::from_secs(60));
+        assert!(matches!(outcome, Err(Error::Interrupted)), "{outcome:?}");
+        thread.join().unwrap();
+        drop(worker);
+        assert_eq!(sleepers(&seconds), Vec::<i32>::new());
+    }
+}
+
+#[test]
+fn a_service_that_nobody_serves_is_an_error() {
+    // The program started again runs these tests: of which none is called so.
+    let error = Worker::start("no-such-service").unwrap_err();
+    assert!(error.to_string().contains("no constructor"), "{error}");
+}
+
+#[test]
+fn the_processes_of_a_sandbox_are_all_found_and_no_others() {
+    let mut worker = Worker::start("test").unwrap();
+    for isolation in rungs() {
+        let found = request(&mut worker, isolation, Deed::Census, DEADLINE).unwrap();
+        assert_eq!(String::from_utf8_lossy(&found), "as they should be", "{isolation:?}");
+    }
+}
+
+#[test]
+fn processes_and_threads_can_be_limited_and_the_limit_lifted() {
+    if !probe().unwrap().process_limit {
+        eprintln!("skipped: pid_max is not per pid namespace here");
+        return;
+    }
+    let host_pid_max = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap();
+    let mut worker = Worker::start("test").unwrap();
+    for isolation in rungs().into_iter().filter(|isolation| *isolation != Isolation::Loopback) {
+        let found = request(&mut worker, isolation, Deed::Limit, DEADLINE).unwrap();
+        assert_eq!(String::from_utf8_lossy(&found), "as they should be", "{isolation:?}");
+        assert_eq!(fs::read_to_string("/proc/sys/kernel/pid_max").unwrap(), host_pid_max);
+    }
+}
+
+#[test]
+fn a_fork_bomb_is_bounded_and_ended() {
+    if !probe().unwrap().process_limit {
+        return;
+    }
+    let mut worker = Worker::start("test").unwrap();
+    let found = request(&mut worker, Isolation::Full, Deed::Bomb, DEADLINE).unwrap();
+    assert_eq!(String::from_utf8_lossy(&found), "bounded");
+}

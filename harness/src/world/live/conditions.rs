@@ -1,0 +1,229 @@
+//! Waits: for a condition, for quiet, and through a watch.
+
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags};
+
+use crate::error::{Attempt, Error};
+use crate::observe::States;
+use crate::scenario::{Condition, Facet, Instance};
+use crate::trace::{Look, State, What, Window};
+use crate::world::live::drive::Starving;
+use crate::world::live::enactor::Enactor;
+
+/// Looks that must agree before the target counts as quiet, and the time between them.
+const QUIET_LOOKS: u32 = 3;
+const QUIET_PAUSE: Duration = Duration::from_millis(10);
+/// Pauses between two looks for a condition: the first, and the longest.
+const PAUSE_MIN: Duration = Duration::from_micros(300);
+const PAUSE_MAX: Duration = Duration::from_millis(5);
+
+impl Enactor<'_> {
+    /// Waits until the condition holds or its deadline has passed, then looks.
+    pub(super) fn wait_for(&mut self, condition: Condition) -> Result<(), Error> {
+        let began = Instant::now();
+        let starving = Starving::begin(self.clock.own());
+        let own = self.clock.own();
+        let within = self.within(condition);
+        let mut pause = PAUSE_MIN;
+        let met = loop {
+            self.pump()?;
+            if self.holds(condition, began)? {
+                break true;
+            }
+            if self.hopeless(condition)? || self.clock.own().saturating_sub(own) >= within {
+                break false;
+            }
+            if starving.has_lasted(self) {
+                self.tell_starved(starving.wall_us());
+                break false;
+            }
+            self.nap(pause)?;
+            pause = (pause * 3 / 2).min(PAUSE_MAX);
+        };
+        let look = self.look()?;
+        if let Condition::Listening(instance) = condition
+            && met
+        {
+            self.settle_address(&look, instance);
+            self.mark.get_or_insert_with(|| look.clone());
+        }
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.tell(What::Awaited { condition, met, took_us, look });
+        Ok(())
+    }
+
+    fn within(&self, condition: Condition) -> Duration {
+        let limits = self.limits;
+        match condition {
+            Condition::Listening(_) | Condition::Announced(_) => limits.ready_within,
+            Condition::Exited(_) | Condition::Gone(_) | Condition::PortFree => limits.stop_within,
+            Condition::QueueAtLeast(_) => limits.connect_within,
+            Condition::QueueEmpty => limits.drain_within,
+            Condition::NoZombie
+            | Condition::Zombies(_)
+            | Condition::Back(_)
+            | Condition::ServerOfGone(_)
+            | Condition::Accepted(_)
+            | Condition::Stopped(_) => limits.settle_within,
+        }
+    }
+
+    fn holds(&mut self, condition: Condition, began: Instant) -> Result<bool, Error> {
+        Ok(match condition {
+            Condition::Listening(instance) => self.listens(instance, began)?,
+            Condition::Exited(instance) => self.exits.contains_key(&instance),
+            Condition::Gone(instance) => {
+                self.exits.contains_key(&instance) && self.glance()?.of(instance).next().is_none()
+            }
+            Condition::PortFree => self.listeners()? == 0,
+            Condition::NoZombie => self.glance()?.zombies().next().is_none(),
+            Condition::Zombies(n) => self.glance()?.zombies().count() >= n as usize,
+            Condition::Back(facet) => self.is_back(facet)?,
+            Condition::QueueAtLeast(n) => self.queue()? >= n,
+            Condition::QueueEmpty => self.queue()? == 0,
+            Condition::ServerOfGone(client) => {
+                let look = self.glance()?;
+                self.servers
+                    .get(&client)
+                    .is_some_and(|&(pid, started)| look.process(pid).is_none_or(|process| process.started != started))
+            }
+            Condition::Accepted(client) => {
+                let local = self.connections.get(&client).and_then(|connection| connection.local);
+                match local {
+                    Some(local) => !self.look()?.holders(local).is_empty(),
+                    None => false,
+                }
+            }
+            Condition::Stopped(who) => {
+                let pids = self.resolve(who)?;
+                let look = self.glance()?;
+                !pids.is_empty()
+                    && pids.iter().all(|&pid| look.process(pid).is_none_or(|process| "TtZX".contains(process.state)))
+            }
+            Condition::Announced(instance) => self
+                .events
+                .iter()
+                .any(|event| matches!(&event.what, What::Announced { instance: i, .. } if *i == instance)),
+        })
+    }
+
+    /// Whether the condition can no longer come true.
+    fn hopeless(&mut self, condition: Condition) -> Result<bool, Error> {
+        Ok(match condition {
+            Condition::Listening(instance) | Condition::Announced(instance) => {
+                let launched = self.launches.contains_key(&instance);
+                let ended = self.exits.contains_key(&instance);
+                !launched || (ended && self.glance()?.of(instance).next().is_none())
+            }
+            Condition::Exited(instance) | Condition::Gone(instance) => !self.launches.contains_key(&instance),
+            Condition::ServerOfGone(client) => !self.servers.contains_key(&client),
+            _ => false,
+        })
+    }
+
+    /// Whether the instance listens on its port, or, when it has had time to do so, on any other.
+    fn listens(&mut self, instance: Instance, began: Instant) -> Result<bool, Error> {
+        if self.observer.sockets().tcp(States::LISTEN)?.is_empty() {
+            return Ok(false);
+        }
+        let look = self.look()?;
+        let patient = began.elapsed() > self.limits.settle_within;
+        Ok(self.listens_as_told(&look, instance) || (patient && look.listening(instance).next().is_some()))
+    }
+
+    fn is_back(&mut self, facet: Facet) -> Result<bool, Error> {
+        let look = if facet == Facet::Processes { self.glance()? } else { self.look()? };
+        let (instance, port) = (Instance(0), self.address.port());
+        let before = self.mark.as_ref().map_or(0, |mark| facet.count(mark, instance, port));
+        Ok(facet.count(&look, instance, port) <= before)
+    }
+
+    /// Length of the accept queue, of all listening sockets on the port together.
+    fn queue(&mut self) -> Result<u32, Error> {
+        let port = self.address.port();
+        let rows = self.observer.sockets().tcp(States::LISTEN)?;
+        Ok(rows.iter().filter(|row| row.local.port() == port).map(|row| row.receive_queue).sum())
+    }
+
+    /// Waits until nothing moves, or the deadline has passed, then looks.
+    pub(super) fn wait_for_quiet(&mut self) -> Result<(), Error> {
+        let own = self.clock.own();
+        let starving = Starving::begin(own);
+        let mut before = None;
+        let mut agreed = 0;
+        let quiet = loop {
+            self.pump()?;
+            let now = self.stillness()?;
+            agreed = if now.is_some() && now == before { agreed + 1 } else { 0 };
+            before = now;
+            if agreed + 1 >= QUIET_LOOKS {
+                break true;
+            }
+            if self.clock.own().saturating_sub(own) >= self.limits.settle_within || starving.has_lasted(self) {
+                break false;
+            }
+            self.nap(QUIET_PAUSE)?;
+        };
+        let look = self.look()?;
+        self.tell(What::Looked { mark: false, quiet: Some(quiet), look });
+        Ok(())
+    }
+
+    /// The target's use of the CPU, if none of its tasks could run and its queues are empty.
+    fn stillness(&mut self) -> Result<Option<(u64, u64, usize)>, Error> {
+        let port = self.address.port();
+        let rows = self.observer.sockets().tcp(States::ALL)?;
+        let empty = rows.iter().filter(|row| row.local.port() == port).all(|row| {
+            row.receive_queue == 0 && (row.send_queue == 0 || matches!(row.state, State::Listen | State::TimeWait))
+        });
+        let look = self.glance()?;
+        let still = look.processes.iter().all(|process| "STtZ".contains(process.state));
+        let usage = self.observer.usage();
+        Ok((empty && still).then_some((usage.cpu_ns, usage.delay_ns, look.processes.len())))
+    }
+
+    /// Measures the use of the CPU, window by window.
+    pub(super) fn watch(&mut self, ms: u32, windows: u32) -> Result<(), Error> {
+        let length = Duration::from_millis(u64::from(ms));
+        for _ in 0..windows {
+            self.glance()?;
+            let (began, before) = (Instant::now(), self.observer.usage());
+            while began.elapsed() < length {
+                self.pump()?;
+                self.nap(length.saturating_sub(began.elapsed()).min(QUIET_PAUSE))?;
+            }
+            self.glance()?;
+            let used = self.observer.usage().since(before);
+            self.tell(What::Watched(Window {
+                wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                cpu_us: used.cpu_ns / 1000,
+                delay_us: used.delay_ns / 1000,
+                switches: used.switches,
+            }));
+        }
+        let look: Look = self.look()?;
+        self.tell(What::Looked { mark: false, quiet: None, look });
+        Ok(())
+    }
+
+    /// Says that time said nothing, and how much CPU the target used so far.
+    pub(super) fn tell_starved(&mut self, wall_us: u64) {
+        let target_cpu_ns = self.observer.usage().cpu_ns;
+        self.tell(What::Starved { target_cpu_ns, wall_us });
+    }
+
+    /// Waits a moment, or until the target writes something.
+    fn nap(&mut self, pause: Duration) -> Result<(), Error> {
+        let mut polled: Vec<PollFd<'_>> = self
+            .launches
+            .values()
+            .flat_map(|running| running.output.to_poll().map(|fd| PollFd::new(fd, PollFlags::POLLIN)))
+            .collect();
+        let timeout = nix::sys::time::TimeSpec::from_duration(pause);
+        match nix::poll::ppoll(&mut polled, Some(timeout), None) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(e) => Err(e).attempt(|| "wait a moment".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The enactor: pid 1 of the sandbox, which launches the target, is all its clients, and writes down what it sees.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
+
+use crate::client::connection::CHUNK;
+use crate::client::{Connection, Stream};
+use crate::command::TargetCommand;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::observe::{Observer, States, Usage};
+use crate::sandbox::Sandbox;
+use crate::scenario::{Act, Client, Endpoint, Instance, Scenario, Setting, Step, To};
+use crate::target::{Fill, Launch, Running, launch};
+use crate::trace::{Circumstances, Event, Exit, Look, Output, State, Trace, What};
+use crate::world::live::clock::Clock;
+
+/// What the backlog is where nobody says.
+const BACKLOG: u32 = 128;
+
+/// One enactment under way.
+#[derive(Debug)]
+pub(super) struct Enactor<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) target: &'a TargetCommand,
+    pub(super) limits: &'a Limits,
+    pub(super) observer: Observer,
+    pub(super) clock: Clock,
+    /// Where clients connect to.
+    pub(super) address: SocketAddr,
+    pub(super) launches: BTreeMap<Instance, Running>,
+    pub(super) exits: BTreeMap<Instance, Exit>,
+    pub(super) connections: BTreeMap<Client, Connection>,
+    pub(super) streams: BTreeMap<Client, Stream>,
+    /// Process that was last seen to hold each client's connection: pid and start time.
+    pub(super) servers: BTreeMap<Client, (i32, u64)>,
+    /// Soft RLIMIT_NOFILE of processes whose limit was lowered.
+    pub(super) descriptors: BTreeMap<i32, u64>,
+    /// What [`crate::scenario::Condition::Back`] refers to.
+    pub(super) mark: Option<Look>,
+    pub(super) buffer: Vec<u8>,
+    occupied: Vec<(Endpoint, Socket)>,
+    outputs: BTreeMap<Instance, Output>,
+    pub(super) step: usize,
+    somaxconn: u32,
+    asked_port: u16,
+    pub(super) events: Vec<Event>,
+}
+
+impl<'a> Enactor<'a> {
+    /// Enacts the scenario.
+    pub(super) fn enact(
+        sandbox: &'a Sandbox,
+        target: &'a TargetCommand,
+        scenario: &Scenario,
+        limits: &'a Limits,
+    ) -> Result<Trace, Error> {
+        let port = target.fixed_port.unwrap_or_else(|| sandbox.port());
+        let mut enactor = Self {
+            sandbox,
+            target,
+            limits,
+            observer: Observer::open()?,
+            clock: Clock::start(),
+            address: SocketAddr::new(target.addr, port),
+            launches: BTreeMap::new(),
+            exits: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            descriptors: BTreeMap::new(),
+            mark: None,
+            buffer: vec![0; CHUNK],
+            occupied: Vec::new(),
+            outputs: BTreeMap::new(),
+            step: 0,
+            somaxconn: sandbox.somaxconn()?,
+            asked_port: port,
+            events: Vec::new(),
+        };
+        for (index, step) in scenario.steps.iter().enumerate() {
+            enactor.step = index;
+            enactor.take(step)?;
+        }
+        enactor.pump()?;
+        Ok(enactor.finish())
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::Launch(instance, setting) => self.launch(*instance, setting),
+            Step::Do(..) => self.drive(std::slice::from_ref(step)),
+            Step::Together(steps) => self.drive(steps),
+            Step::Signal(who, sig) => self.signal(*who, *sig),
+            Step::Limit(who, resource, amount) => self.limit(*who, *resource, *amount),
+            Step::Occupy(endpoint) => {
+                self.occupy(*endpoint);
+                Ok(())
+            }
+            Step::Vacate(endpoint) => {
+                self.occupied.retain(|(occupied, _)| occupied != endpoint);
+                Ok(())
+            }
+            Step::Await(condition) => self.wait_for(*condition),
+            Step::Quiet => self.wait_for_quiet(),
+            Step::Look | Step::Mark => {
+                self.pump()?;
+                let look = self.look()?;
+                let mark = *step == Step::Mark;
+                if mark {
+                    self.mark = Some(look.clone());
+                }
+                self.tell(What::Looked { mark, quiet: None, look });
+                Ok(())
+            }
+            Step::Watch(ms, windows) => self.watch(*ms, *windows),
+        }
+    }
+
+    fn launch(&mut self, instance: Instance, setting: &Setting) -> Result<(), Error> {
+        if let Some(n) = setting.somaxconn
+            && self.sandbox.set_sysctl("net.core.somaxconn", &n.to_string())?
+        {
+            self.somaxconn = n;
+        }
+        if let Some(n) = setting.buffers {
+            for name in ["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"] {
+                self.sandbox.set_sysctl(name, &format!("4096 {n} {n}"))?;
+            }
+        }
+        let fill = Fill {
+            port: self.address.port(),
+            dir: self.sandbox.fresh_dir()?,
+            instance,
+            user: None,
+            descriptors: None,
+            output_kept: self.limits.output_kept,
+        };
+        let backlog = setting.backlog.or(self.target.backlog).unwrap_or(BACKLOG);
+        let command = TargetCommand { backlog: Some(backlog), ..self.target.clone() };
+        match launch(&command, setting, &fill)? {
+            Launch::Running(running) => {
+                self.observer.launched(instance, running.pid);
+                self.tell(What::Launched { instance, pid: running.pid });
+                self.launches.insert(instance, running);
+            }
+            Launch::Failed(error) => self.tell(What::NotLaunched { instance, error }),
+        }
+        Ok(())
+    }
+
+    fn occupy(&mut self, endpoint: Endpoint) {
+        let port = self.address.port();
+        let attempt = || -> std::io::Result<Socket> {
+            let address: SocketAddr = match endpoint {
+                Endpoint::Tcp6 => (Ipv6Addr::UNSPECIFIED, port).into(),
+                Endpoint::Tcp4 | Endpoint::Udp | Endpoint::Unix => (Ipv4Addr::UNSPECIFIED, port).into(),
+            };
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
+            socket.bind(&address.into())?;
+            socket.listen(16)?;
+            Ok(socket)
+        };
+        let socket = attempt().ok();
+        self.tell(What::Occupied { endpoint, done: socket.is_some() });
+        self.occupied.extend(socket.map(|socket| (endpoint, socket)));
+    }
+
+    /// Does what must not wait: keeps what the target writes, reaps what has ended, lets own time pass.
+    pub(super) fn pump(&mut self) -> Result<(), Error> {
+        let announced: Vec<_> = self
+            .launches
+            .iter_mut()
+            .filter_map(|(instance, running)| Some((*instance, running.output.drain().announced?)))
+            .collect();
+        for (instance, line) in announced {
+            let listening = self.look()?.listening(instance).next().is_some();
+            self.tell(What::Announced { instance, line, listening });
+        }
+        self.reap();
+        if self.clock.is_due() {
+            self.glance()?;
+            let delay = self.observer.usage().delay_ns + Usage::own()?.delay_ns;
+            self.clock.end_slice(delay);
+        }
+        Ok(())
+    }
+
+    /// Waits for all children that have ended: the launched processes, whose end is told, and orphans of the target.
+    fn reap(&mut self) {
+        while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            let (pid, exit) = match status {
+                WaitStatus::Exited(pid, code) => (pid, Exit::Code(code)),
+                WaitStatus::Signaled(pid, signal, _) => (pid, Exit::Signal(signal as i32)),
+                WaitStatus::StillAlive => return,
+                WaitStatus::Stopped(..)
+                | WaitStatus::PtraceEvent(..)
+                | WaitStatus::PtraceSyscall(_)
+                | WaitStatus::Continued(_) => continue,
+            };
+            let ended = self.launches.iter().find(|(_, running)| running.pid == pid.as_raw());
+            if let Some((&instance, _)) = ended
+                && !self.exits.contains_key(&instance)
+            {
+                self.exits.insert(instance, exit);
+                self.tell(What::Exited { instance, exit });
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, what: What) {
+        self.events.push(Event { at_us: self.clock.wall_us(), step: self.step, what });
+    }
+
+    fn processes(&self) -> Result<Vec<(i32, PathBuf)>, Error> {
+        self.sandbox.processes()
+    }
+
+    /// Looks at everything, and remembers who serves whom.
+    pub(super) fn look(&mut self) -> Result<Look, Error> {
+        let processes = self.processes()?;
+        let mut look = self.observer.look(&processes)?;
+        self.tidy(&mut look);
+        for (client, connection) in &self.connections {
+            let Some(local) = connection.local else { continue };
+            if let Some(process) = youngest(&look.holders(local)) {
+                self.servers.insert(*client, process);
+            }
+        }
+        Ok(look)
+    }
+
+    /// Looks at the processes alone.
+    pub(super) fn glance(&mut self) -> Result<Look, Error> {
+        let processes = self.processes()?;
+        let mut look = self.observer.glance(&processes)?;
+        self.tidy(&mut look);
+        Ok(look)
+    }
+
+    /// Says 1 for the parent of orphans, whatever its number is on this rung of the ladder.
+    fn tidy(&self, look: &mut Look) {
+        let reaper = self.sandbox.reaper_pid();
+        for process in look.processes.iter_mut().filter(|process| process.ppid == reaper) {
+            process.ppid = 1;
+        }
+    }
+
+    pub(super) fn listeners(&mut self) -> Result<usize, Error> {
+        let port = self.address.port();
+        let ours = self.occupied.len();
+        let rows = self.observer.sockets().tcp(States::LISTEN)?;
+        Ok(rows.iter().filter(|row| row.local.port() == port).count().saturating_sub(ours))
+    }
+
+    /// Settles where clients connect to, now that the instance listens.
+    pub(super) fn settle_address(&mut self, look: &Look, instance: Instance) {
+        let port = self.address.port();
+        let rows: Vec<SocketAddr> = look.listening(instance).map(|socket| socket.local).collect();
+        let preferred = |row: &&SocketAddr| (row.port() != port, row.is_ipv6() != self.target.addr.is_ipv6());
+        if let Some(row) = rows.iter().min_by_key(preferred) {
+            let ip = match row.ip().to_canonical() {
+                IpAddr::V4(ip) if ip.is_unspecified() && self.target.addr.is_ipv4() => self.target.addr,
+                IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                ip => ip,
+            };
+            self.address = SocketAddr::new(ip, row.port());
+        }
+        if let Some(running) = self.launches.get_mut(&instance) {
+            running.release_foreign();
+            running.output.break_pipes();
+        }
+    }
+
+    /// Whether the instance holds a socket in LISTEN on the port it was given.
+    pub(super) fn listens_as_told(&self, look: &Look, instance: Instance) -> bool {
+        look.listening(instance).any(|socket| socket.state == State::Listen && socket.local.port() == self.address.port())
+    }
+
+    /// Where an act of connecting goes.
+    pub(super) fn destination(&self, act: Act) -> SocketAddr {
+        match act {
+            Act::Connect(To::OtherLoopback) | Act::Dial(To::OtherLoopback) => {
+                (Ipv4Addr::new(127, 0, 0, 2), self.address.port()).into()
+            }
+            Act::Connect(To::Ipv6Loopback) | Act::Dial(To::Ipv6Loopback) => {
+                (Ipv6Addr::LOCALHOST, self.address.port()).into()
+            }
+            _ => self.address,
+        }
+    }
+
+    fn finish(mut self) -> Trace {
+        let kept: Vec<_> = self.launches.iter().map(|(instance, running)| (*instance, running.output.kept())).collect();
+        self.outputs.extend(kept);
+        Trace {
+            circumstances: Circumstances {
+                kernel: nix::sys::utsname::uname()
+                    .map(|uname| uname.release().to_string_lossy().into_owned())
+                    .unwrap_or_default(),
+                isolation: self.sandbox.isolation(),
+                target: self.address,
+                asked_port: self.asked_port,
+                somaxconn: self.somaxconn,
+                uid: nix::unistd::geteuid().as_raw(),
+                profile: None,
+                limits: self.limits.clone(),
+            },
+            events: self.events,
+            output: self.outputs.into_values().collect(),
+        }
+    }
+}
+
+/// The youngest of some processes: pid and start time.
+pub(super) fn youngest(processes: &[&crate::trace::Process]) -> Option<(i32, u64)> {
+    processes.iter().map(|process| (process.pid, process.started)).max_by_key(|(pid, started)| (*started, *pid))
+}

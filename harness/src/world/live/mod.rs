@@ -1,0 +1,128 @@
+//! The live world: a worker process that makes a sandbox for each enactment.
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::TargetCommand;
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::sandbox::{self, Hangup, Terms, Worker, worker};
+use crate::scenario::Scenario;
+use crate::trace::{Isolation, Trace};
+use crate::world::World;
+
+mod clock;
+mod conditions;
+mod drive;
+mod enactor;
+mod whom;
+
+use enactor::Enactor;
+
+/// Name by which the worker knows what it is to serve.
+const SERVICE: &str = "live";
+/// Last byte of what the enactor returns: what stands before it.
+const TRACE: u8 = b'T';
+const ERROR: u8 = b'E';
+
+/// What goes to a worker for one enactment.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    target: TargetCommand,
+    scenario: Scenario,
+    limits: Limits,
+    isolation: Isolation,
+}
+
+/// A worker, ready to enact.
+#[derive(Debug)]
+pub struct Live {
+    worker: Worker,
+    isolation: Isolation,
+    usable: bool,
+}
+
+impl Live {
+    /// Starts a worker.
+    ///
+    /// # Errors
+    /// As [`Worker::start`].
+    pub fn start(isolation: Isolation) -> Result<Self, Error> {
+        Ok(Self { worker: Worker::start(SERVICE)?, isolation, usable: true })
+    }
+
+    /// A handle by which another thread can end the enactment under way.
+    #[must_use]
+    pub fn hangup(&self) -> Hangup {
+        self.worker.hangup()
+    }
+}
+
+impl World for Live {
+    fn enact(&mut self, target: &TargetCommand, scenario: &Scenario, limits: &Limits) -> Result<Trace, Error> {
+        let request = Request {
+            target: target.clone(),
+            scenario: scenario.clone(),
+            limits: limits.clone(),
+            isolation: self.isolation,
+        };
+        let request = serde_json::to_vec(&request).map_err(|e| unreadable("write a request", &e))?;
+        self.usable = false;
+        let answer = self.worker.request(&request)?;
+        self.usable = true;
+        serde_json::from_slice(&answer).map_err(|e| unreadable("read a trace", &e))
+    }
+
+    fn is_usable(&self) -> bool {
+        self.usable
+    }
+}
+
+fn unreadable(doing: &'static str, error: &serde_json::Error) -> Error {
+    Error::Protocol { doing, problem: error.to_string() }
+}
+
+/// Answers one request, in the worker: makes a sandbox, and enacts inside.
+fn answer(request: &[u8], lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
+    let request: Request = serde_json::from_slice(request).map_err(|e| unreadable("read a request", &e))?;
+    let visible = visible(&request.target);
+    let terms = Terms {
+        isolation: request.isolation,
+        visible: &visible,
+        processes_max: request.limits.processes_max,
+        wall_max: request.limits.enactment_max,
+        lifeline,
+    };
+    let mut answer = sandbox::enclose(&terms, |sandbox| {
+        match Enactor::enact(sandbox, &request.target, &request.scenario, &request.limits) {
+            // Plain data can always be written; were it not so, the reader would say what is wrong.
+            Ok(trace) => [serde_json::to_vec(&trace).unwrap_or_default(), vec![TRACE]].concat(),
+            Err(error) => [error.in_full().into_bytes(), vec![ERROR]].concat(),
+        }
+    })?;
+    match answer.pop() {
+        Some(TRACE) => Ok(answer),
+        _ => Err(Error::EnactorDied(String::from_utf8_lossy(&answer).into_owned())),
+    }
+}
+
+/// Paths that the sandbox must not hide from the target.
+fn visible(target: &TargetCommand) -> Vec<PathBuf> {
+    let here = std::env::current_dir().ok();
+    let exe = std::env::current_exe().ok();
+    let words = target.argv.iter().filter(|word| word.starts_with('/')).map(PathBuf::from);
+    words.chain(target.cwd.clone()).chain(here).chain(exe).collect()
+}
+
+/// Takes over before `main` in a process that was started as a worker.
+#[expect(unsafe_code, reason = "the attribute's own word: the constructor runs before main, in a process of one thread")]
+mod entry {
+    // SAFETY: a constructor may not rely on what std sets up in `main`; `take_over` uses the environment, descriptors
+    // and the heap, which libc has set up before any constructor of the program runs.
+    #[ctor::ctor(unsafe)]
+    fn take_over() {
+        super::worker::take_over(super::SERVICE, super::answer);
+    }
+}

@@ -1,0 +1,128 @@
+//! Finds whom a step means, and does to them what it says: signals and limits.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::error::Error;
+use crate::scenario::{Amount, Client, Instance, Resource, Sig, Who};
+use crate::sys;
+use crate::trace::{Look, Process, What};
+use crate::world::live::enactor::{Enactor, youngest};
+
+impl Enactor<'_> {
+    /// The living processes that are meant, now.
+    pub(super) fn resolve(&mut self, who: Who) -> Result<Vec<i32>, Error> {
+        let look = self.look()?;
+        Ok(self.meant(who, &look))
+    }
+
+    fn meant(&self, who: Who, look: &Look) -> Vec<i32> {
+        let acceptor = |instance| look.acceptor(instance).map(|process| process.pid);
+        match who {
+            Who::Launched(instance) => {
+                let running = self.launches.get(&instance).filter(|_| !self.exits.contains_key(&instance));
+                running.map(|running| running.pid).or_else(|| acceptor(instance)).into_iter().collect()
+            }
+            Who::Acceptor(instance) => acceptor(instance).into_iter().collect(),
+            Who::Serving(client) => self.serving(client, look).into_iter().collect(),
+            Who::Children(instance) => children(instance, look).iter().map(|process| process.pid).collect(),
+            Who::Child(instance, n) => {
+                let children = children(instance, look);
+                (!children.is_empty()).then(|| children[n as usize % children.len()].pid).into_iter().collect()
+            }
+            Who::Tree(instance) => {
+                look.of(instance).filter(|process| !process.is_zombie()).map(|process| process.pid).collect()
+            }
+        }
+    }
+
+    fn serving(&self, client: Client, look: &Look) -> Option<i32> {
+        let local = self.connections.get(&client)?.local?;
+        youngest(&look.holders(local)).map(|(pid, _)| pid)
+    }
+
+    /// Sends a signal.
+    pub(super) fn signal(&mut self, who: Who, sig: Sig) -> Result<(), Error> {
+        let signal = self.number(sig);
+        let pids = self.resolve(who)?;
+        // A process may end before the signal comes: it is not among those that got it.
+        let pids = pids.into_iter().filter(|&pid| kill(Pid::from_raw(pid), signal).is_ok()).collect();
+        self.tell(What::Signalled { who, sig, pids });
+        Ok(())
+    }
+
+    fn number(&self, sig: Sig) -> Signal {
+        match sig {
+            Sig::Kill => Signal::SIGKILL,
+            Sig::Term => Signal::SIGTERM,
+            Sig::Int => Signal::SIGINT,
+            Sig::Quit => Signal::SIGQUIT,
+            Sig::Hup => Signal::SIGHUP,
+            Sig::Stop => Signal::SIGSTOP,
+            Sig::Cont => Signal::SIGCONT,
+            Sig::Chld => Signal::SIGCHLD,
+            Sig::Segv => Signal::SIGSEGV,
+            Sig::Abrt => Signal::SIGABRT,
+            Sig::Pipe => Signal::SIGPIPE,
+            Sig::Usr1 => Signal::SIGUSR1,
+            Sig::Usr2 => Signal::SIGUSR2,
+            Sig::Winch => Signal::SIGWINCH,
+            Sig::Urg => Signal::SIGURG,
+            Sig::Stopping if self.target.stop == Sig::Stopping => Signal::SIGTERM,
+            Sig::Stopping => self.number(self.target.stop),
+        }
+    }
+
+    /// Sets a limit.
+    pub(super) fn limit(&mut self, who: Who, resource: Resource, amount: Amount) -> Result<(), Error> {
+        if resource == Resource::Processes {
+            let done = self.sandbox.limit_processes(amount)?;
+            let value = if let Amount::Exactly(n) = amount { n } else { 0 };
+            self.tell(What::Limited { who, resource, value, done });
+            return Ok(());
+        }
+        let look = self.look()?;
+        let pids = self.meant(who, &look);
+        let mut value = 0;
+        let mut done = !pids.is_empty();
+        for pid in pids {
+            let Some(process) = look.process(pid) else { continue };
+            match self.soft_limit(process, resource, amount) {
+                Some(soft) => {
+                    value = soft;
+                    done &= sys::limits::set_soft(pid, resource, soft).is_ok();
+                }
+                None => done = false,
+            }
+        }
+        self.tell(What::Limited { who, resource, value, done });
+        Ok(())
+    }
+
+    /// The soft limit that `amount` means for this process.
+    fn soft_limit(&mut self, process: &Process, resource: Resource, amount: Amount) -> Option<u64> {
+        if resource == Resource::Descriptors && !self.descriptors.contains_key(&process.pid) {
+            self.descriptors.insert(process.pid, sys::limits::soft(process.pid, resource).ok()?);
+        }
+        match amount {
+            Amount::Exactly(n) => Some(n),
+            Amount::InUse if resource == Resource::Descriptors => {
+                let used = |n: &u32| process.fds.iter().any(|fd| fd.number == *n);
+                (0..).find(|n| !used(n)).map(u64::from)
+            }
+            Amount::Original if resource == Resource::Descriptors => self.descriptors.get(&process.pid).copied(),
+            Amount::InUse | Amount::Original => None,
+        }
+    }
+}
+
+/// Living children of the acceptor, the eldest first.
+fn children(instance: Instance, look: &Look) -> Vec<&Process> {
+    let Some(acceptor) = look.acceptor(instance) else { return Vec::new() };
+    let mut children: Vec<_> = look
+        .of(instance)
+        .filter(|process| process.ppid == acceptor.pid && !process.is_zombie())
+        .collect();
+    children.sort_by_key(|process| (process.started, process.pid));
+    children
+}
