@@ -6,5 +6,8 @@
 #![allow(unsafe_code, reason = "the one place for it; see the policy above")]
 
 pub mod clone;
+pub mod inherit;
+pub mod limits;
+pub mod limits;
 pub mod loopback;
 pub mod worker;

@@ -10,6 +10,7 @@ use crate::scenario::{Act, Client, Condition, Endpoint, Facet, Instance, Resourc
 
 #[cfg(test)]
 pub(crate) mod build;
+pub mod aftermath;
 pub mod look;
 pub mod query;
 

@@ -117,7 +117,6 @@ fn visible(target: &TargetCommand) -> Vec<PathBuf> {
 }
 
 /// Takes over before `main` in a process that was started as a worker.
-#[expect(unsafe_code, reason = "the attribute's own word: the constructor runs before main, in a process of one thread")]
 mod entry {
     // SAFETY: a constructor may not rely on what std sets up in `main`; `take_over` uses the environment, descriptors
     // and the heap, which libc has set up before any constructor of the program runs.
