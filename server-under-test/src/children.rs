@@ -14,8 +14,8 @@ use std::{collections::BTreeMap, os::fd::AsRawFd};
 pub(crate) struct Children(BTreeMap<Pid, SocketAddr>);
 
 impl Children {
-    /// Forks a child for one connection. The parent's copy is closed on return: were it kept, the client would never see
-    /// the end, as TCP says goodbye when the last copy is closed (UNP 4.8). If there can be no child, it tells the client.
+    /// Forks a child for one connection. The parent's copy is closed on return: were it kept, the client would not see
+    /// the end, as TCP says goodbye when the last copy is closed (UNP 4.8). Without a child, it turns the client away.
     #[allow(unsafe_code, reason = "fork")]
     pub(crate) fn serve(&mut self, connection: TcpStream, peer: SocketAddr, listener: &TcpListener) {
         // SAFETY: fork(2) obliges the child of a process with threads to do only what is async-signal-safe. This one

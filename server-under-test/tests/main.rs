@@ -58,7 +58,7 @@ impl Server {
         }
     }
 
-    /// Asks it to stop and returns its exit code and how long it took.
+    /// Signals it, and returns its exit code and how long it took to exit.
     fn stop(&mut self, signal: Signal) -> (Option<i32>, Duration) {
         let start = Instant::now();
         kill(self.pid(), signal).unwrap();
@@ -168,14 +168,17 @@ fn sigterm_and_sigint_stop_it_within_a_second_even_if_a_child_is_stopped() {
 }
 
 #[test]
-fn sigterm_is_heard_among_a_stream_of_clients() {
-    let mut server = Server::launch(&[]);
-    let address = server.address;
-    let clients: Vec<_> =
-        (0..4).map(|_| std::thread::spawn(move || while TcpStream::connect(address).is_ok() {})).collect();
-    greet(&server.connect());
-    assert_eq!(server.stop(Signal::SIGTERM).0, Some(0));
-    clients.into_iter().for_each(|client| client.join().unwrap());
+fn sigterm_is_not_kept_waiting_by_a_queue_of_clients() {
+    let (mut log, stderr) = std::io::pipe().unwrap();
+    let mut server = Server::launch_logging_to(stderr.into(), &["--max-children", "100"]);
+    kill(server.pid(), Signal::SIGSTOP).unwrap();
+    let clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    kill(server.pid(), Signal::SIGTERM).unwrap();
+    assert_eq!(server.stop(Signal::SIGCONT).0, Some(0));
+    let mut lines = String::new();
+    log.read_to_string(&mut lines).unwrap();
+    let served = lines.matches(" serves ").count();
+    assert!(served < 5, "{served} of {} clients served after SIGTERM", clients.len());
 }
 
 #[test]

@@ -132,6 +132,8 @@ impl Child {
         };
         self.reaped = true;
         Ok(match (status.exit_status(), status.terminating_signal()) {
+            // What a supervisor says of its enactor.
+            (Some(code), _) if self.farewell == Farewell::Untie && code > 128 => Ended::Killed(code - 128),
             (Some(code), _) => Ended::Exited(code),
             (None, signal) => Ended::Killed(signal.unwrap_or_default()),
         })

@@ -90,10 +90,13 @@ impl std::fmt::Display for Rung {
 
 /// An error with all its causes.
 fn in_full(error: &Error) -> String {
-    match error {
-        Error::System { doing, source } => format!("{doing}: {source}"),
-        other => other.to_string(),
+    let mut text = error.to_string();
+    let mut at: &dyn std::error::Error = error;
+    while let Some(cause) = at.source() {
+        text = format!("{text}: {cause}");
+        at = cause;
     }
+    text
 }
 
 #[ctor::ctor(unsafe)]

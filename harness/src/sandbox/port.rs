@@ -54,7 +54,7 @@ fn is_free(port: u16) -> bool {
     let any6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     [Type::STREAM, Type::DGRAM].into_iter().all(|kind| {
         can_bind(Domain::IPV4, kind, any4).is_ok()
-            && can_bind(Domain::IPV6, kind, any6).or_else(|error| unless_without_ipv6(error)).is_ok()
+            && can_bind(Domain::IPV6, kind, any6).or_else(unless_without_ipv6).is_ok()
     })
 }
 

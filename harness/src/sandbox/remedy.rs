@@ -79,23 +79,24 @@ impl Facts {
                     .into(),
             );
         }
-        let of_mount = doing.starts_with("mount") || doing.starts_with("make the mounts");
-        match errno {
-            Errno::EPERM if doing == "mount proc on /proc" && self.proc_is_covered => Some(
+        if doing == "mount proc on /proc" && errno == Errno::EPERM && self.proc_is_covered {
+            return Some(
                 "part of /proc is covered, so the kernel refuses a fresh one; start the container with \
                  --security-opt systempaths=unconfined"
                     .into(),
-            ),
-            Errno::EPERM | Errno::EACCES if of_mount => {
-                Some("start the container with --security-opt apparmor=unconfined --cap-add SYS_ADMIN".into())
-            }
-            Errno::EPERM if self.container || self.seccomp => Some(
-                "a filter of system calls refuses it; start the container with --security-opt seccomp=unconfined, \
-                 or with --cap-add SYS_ADMIN --cap-add NET_ADMIN"
-                    .into(),
-            ),
-            _ => None,
+            );
         }
+        if refused && (doing.starts_with("mount") || doing.starts_with("make the mounts")) {
+            return Some(
+                "start the container with --security-opt apparmor=unconfined --cap-add SYS_ADMIN".into(),
+            );
+        }
+        let filtered = errno == Errno::EPERM && (self.container || self.seccomp);
+        filtered.then(|| {
+            "a filter of system calls refuses it; start the container with --security-opt seccomp=unconfined, or \
+             with --cap-add SYS_ADMIN --cap-add NET_ADMIN"
+                .into()
+        })
     }
 
     fn raise_limits(&self) -> String {

@@ -82,7 +82,7 @@ mod tests {
         let base = scratch.make().unwrap();
         fs::create_dir_all(base.join("a/b")).unwrap();
         fs::write(base.join("a/b/file"), "x").unwrap();
-        fs::set_permissions(base.join("a"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(base.join("a"), fs::Permissions::from_mode(0o000)).unwrap();
         drop(scratch);
         assert!(!base.exists());
     }

@@ -7,6 +7,7 @@
 //! Requests come through the worker's stdin, answers go through its stdout; both are then taken out of the way. The
 //! requests' pipe is the lifeline as well: when the harness ends, however it ends, the pipe has no writer any more.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,10 +16,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use nix::unistd::{dup2_stdin, dup2_stdout, setsid};
 use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::answer::{self, ANSWER_MAX};
 use super::child::wait_until_ready;
@@ -43,6 +44,7 @@ pub type Handler = fn(&[u8], BorrowedFd<'_>) -> Result<Vec<u8>, Error>;
 #[derive(Debug)]
 pub struct Worker {
     process: Child,
+    pidfd: OwnedFd,
     requests: Hangup,
     answers: ChildStdout,
 }
@@ -75,8 +77,13 @@ impl Worker {
         let (Some(requests), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(Error::Protocol { doing: "start a worker", problem: "it has no pipes".into() });
         };
+        let pid =
+            i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or_else(|| no_service(service))?;
+        // If this fails, the worker ends with its pipes, which are dropped.
+        let pidfd =
+            pidfd_open(pid, PidfdFlags::empty()).attempt(|| "open a descriptor of a worker".into())?;
         let requests = Hangup { requests: Arc::new(Mutex::new(Some(requests))) };
-        let mut worker = Self { process, requests, answers };
+        let mut worker = Self { process, pidfd, requests, answers };
         worker.await_greeting(service)?;
         Ok(worker)
     }
@@ -111,6 +118,11 @@ impl Worker {
         self.process.id()
     }
 
+    fn ends_within(&self, time: Duration) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        wait_until_ready(&mut fds, Instant::now() + time).is_ok_and(|ready| ready > 0)
+    }
+
     fn await_greeting(&mut self, service: &str) -> Result<(), Error> {
         let mut fds = [PollFd::new(&self.answers, PollFlags::IN)];
         let ready = wait_until_ready(&mut fds, Instant::now() + GREETING_WITHIN)
@@ -128,20 +140,19 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.requests.hang_up();
-        let deadline = Instant::now() + END_WITHIN;
-        let mut pause = Duration::from_micros(100);
-        while Instant::now() < deadline {
-            match self.process.try_wait() {
-                Ok(Some(status)) if status.success() => return,
-                Ok(Some(_)) => break,
-                Ok(None) | Err(_) => thread::sleep(pause),
-            }
-            pause = (pause * 2).min(Duration::from_millis(10));
+        if !self.ends_within(END_WITHIN) {
+            let _ = self.process.kill();
+            self.ends_within(END_WITHIN);
         }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        // It could not clean up itself.
-        scratch::remove_of(self.process.id());
+        // While it has not been waited for, no other process can have its number, and so its directories' names.
+        let peeked = waitid(
+            WaitId::PidFd(self.pidfd.as_fd()),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+        );
+        if !peeked.is_ok_and(|status| status.is_some_and(|status| status.exit_status() == Some(0))) {
+            scratch::remove_of(self.process.id());
+        }
+        let _ = self.process.try_wait();
     }
 }
 

@@ -8,6 +8,5 @@
 pub mod clone;
 pub mod inherit;
 pub mod limits;
-pub mod limits;
 pub mod loopback;
 pub mod worker;

@@ -1,7 +1,11 @@
 //! The server under test, running: how it is launched, what it writes.
 
+mod enter;
+mod fill;
 pub mod launch;
 pub mod output;
+mod program;
+mod stdio;
 
 pub use launch::{Fill, Launch, Running, launch};
 pub use output::{Drained, Output};

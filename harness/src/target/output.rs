@@ -10,8 +10,8 @@ use crate::trace::{self, Kept};
 /// Our ends of the target's stdout and stderr, and what came out of them.
 #[derive(Debug)]
 pub struct Output {
-    stdout: Stream,
-    stderr: Stream,
+    stdout: Box<Stream>,
+    stderr: Box<Stream>,
     /// Whether an announcement has been told: only the first one is.
     told: bool,
     buffer: Vec<u8>,
@@ -49,8 +49,8 @@ impl Output {
     /// Keeps `kept_max` bytes of each stream.
     pub(super) fn new(stdout: Reader, stderr: Reader, kept_max: usize) -> Self {
         Self {
-            stdout: Stream::new(stdout, kept_max),
-            stderr: Stream::new(stderr, kept_max),
+            stdout: Box::new(Stream::new(stdout, kept_max)),
+            stderr: Box::new(Stream::new(stderr, kept_max)),
             told: false,
             buffer: vec![0; READ_MAX],
         }
@@ -89,11 +89,12 @@ impl Output {
         drained
     }
 
-    /// Closes the reading ends (`Stdio::BrokenPipe`): the next write meets EPIPE.
-    pub fn break_pipes(&mut self) {
-        self.drain();
+    /// Closes the reading ends (`Stdio::BrokenPipe`), after a last drain: the next write meets EPIPE.
+    pub fn break_pipes(&mut self) -> Drained {
+        let drained = self.drain();
         self.stdout.reader = Reader::Closed;
         self.stderr.reader = Reader::Closed;
+        drained
     }
 
     /// What has been kept so far.

@@ -206,6 +206,25 @@ impl Trace {
         Ok(bytes)
     }
 
+    /// Why an instance does not listen, as far as that can be told: how it ended, and the last line that it wrote.
+    #[must_use]
+    pub fn silence(&self, instance: Instance) -> String {
+        let end = match self.exit(instance) {
+            Some((_, exit)) => format!("{instance} {exit}"),
+            None => format!("{instance} runs, and has no socket in LISTEN there"),
+        };
+        match self.last_line(instance) {
+            Some(line) => format!("{end}; its last line: {line:?}"),
+            None => end,
+        }
+    }
+
+    /// The last line that an instance wrote, on stderr if it wrote there.
+    fn last_line(&self, instance: Instance) -> Option<String> {
+        let output = self.output.get(usize::try_from(instance.0).ok()?)?;
+        [&output.stderr, &output.stdout].iter().find_map(|kept| kept.last_lines(1).pop())
+    }
+
     /// What came back in one act, judged: `at` is the position in the client's stream before it. Returns the position
     /// after it.
     fn act_served(&self, acted: &Acted, at: u64) -> Result<u64, Verdict> {

@@ -1,4 +1,6 @@
 //! The sandbox on every rung that this host allows, with real workers and real processes.
+#![allow(clippy::zombie_processes, reason = "the children of an enactor end with its sandbox")]
+#![allow(clippy::print_stderr, reason = "a skip, a measurement, prints its reason")]
 
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
@@ -92,7 +94,12 @@ fn handle(request: &Request, lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error>
     })
 }
 
-fn request(worker: &mut Worker, isolation: Isolation, deed: Deed, wall_max: Duration) -> Result<Vec<u8>, Error> {
+fn request(
+    worker: &mut Worker,
+    isolation: Isolation,
+    deed: Deed,
+    wall_max: Duration,
+) -> Result<Vec<u8>, Error> {
     worker.request(&serde_json::to_vec(&Request { isolation, deed, wall_max }).unwrap())
 }
 
@@ -173,7 +180,11 @@ fn describe(sandbox: &Sandbox) -> Description {
         uid: nix::unistd::getuid().as_raw(),
         proc_self: fs::read_link("/proc/self").unwrap(),
         processes: sandbox.processes().unwrap().len(),
-        interfaces: interfaces.lines().skip(2).map(|line| line.split(':').next().unwrap().trim().to_owned()).collect(),
+        interfaces: interfaces
+            .lines()
+            .skip(2)
+            .map(|line| line.split(':').next().unwrap().trim().to_owned())
+            .collect(),
         port: sandbox.port(),
         dirs: dirs.iter().map(|dir| (dir.clone(), fs::metadata(dir).unwrap().mode() & 0o7777)).collect(),
         somaxconn_set,
@@ -217,9 +228,11 @@ fn a_panic_an_abort_and_a_hang_are_told_apart_and_the_worker_goes_on() {
     let mut worker = Worker::start("test").unwrap();
     for isolation in rungs() {
         let error = request(&mut worker, isolation, Deed::Panic, DEADLINE).unwrap_err().to_string();
-        assert!(error.contains("on purpose") && error.contains("tests.rs"), "{error}");
+        assert!(error.contains("on purpose") && error.contains("tests/mod.rs"), "{error}");
         let error = request(&mut worker, isolation, Deed::Abort, DEADLINE).unwrap_err().to_string();
-        assert!(error.contains("ABRT") || error.contains("134"), "{error}");
+        // Pid 1 does not die of its own SIGABRT; abort(3) then executes an instruction that is forbidden.
+        let expected = if isolation == Isolation::Loopback { "by SIGABRT" } else { "by SIGSEGV" };
+        assert!(error.contains(expected) || error.contains("by SIGILL"), "{error}");
         let seconds = unique_seconds();
         let short = Duration::from_millis(300);
         let outcome = request(&mut worker, isolation, Deed::Hang(seconds.clone()), short);
@@ -298,4 +311,24 @@ fn a_fork_bomb_is_bounded_and_ended() {
     let mut worker = Worker::start("test").unwrap();
     let found = request(&mut worker, Isolation::Full, Deed::Bomb, DEADLINE).unwrap();
     assert_eq!(String::from_utf8_lossy(&found), "bounded");
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, in a release build"]
+fn how_long_an_empty_enactment_takes() {
+    const TIMES: u32 = 500;
+    let mut worker = Worker::start("test").unwrap();
+    for isolation in rungs() {
+        let mut each: Vec<Duration> = (0..TIMES)
+            .map(|_| {
+                let start = Instant::now();
+                request(&mut worker, isolation, Deed::Nothing, DEADLINE).unwrap();
+                start.elapsed()
+            })
+            .collect();
+        each.sort_unstable();
+        let total: Duration = each.iter().sum();
+        let (median, worst) = (each[each.len() / 2], each[each.len() - 1]);
+        eprintln!("{isolation:?}: median {median:?}, mean {:?}, worst {worst:?}", total / TIMES);
+    }
 }

@@ -1,0 +1,180 @@
+//! Descriptors: what is opened for a client is closed when it leaves, and goes to nobody else.
+//!
+//! # References
+//! POSIX.1-2024 close, fork and open (O_CLOEXEC), select(2), getrlimit(2), UNP 4.8 and 6.3.
+
+use proptest::prelude::Just;
+use proptest::strategy::{BoxedStrategy, Strategy};
+
+use crate::clause::{Clause, ClauseId, Level, Need};
+use crate::profile::Profile;
+use crate::scenario::{Act, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
+use crate::trace::aftermath::{all_left, left_working};
+use crate::trace::query::{count, judge, witness};
+use crate::trace::{Look, Trace, What};
+use crate::verdict::Verdict;
+
+mod inherited;
+
+/// The family, in the order in which it is told.
+pub const CLAUSES: &[&Clause] = &[
+    &NO_GROWTH,
+    &NO_GROWTH_AFTER_RESETS,
+    &inherited::CHILD_HOLDS_ONLY_ITS_OWN,
+    &inherited::CLOSE_ON_EXEC,
+    &inherited::BEYOND_1024,
+    &inherited::INHERITED_DESCRIPTORS,
+];
+
+/// Descriptors do not grow with the number of past connections.
+pub static NO_GROWTH: Clause = Clause {
+    id: ClauseId("fd.no-growth"),
+    level: Level::Must,
+    requirement: "The server's descriptors do not grow in number with the clients that have left.",
+    why: "A descriptor that is lost with each client ends the service with EMFILE after a thousand or a million of them. \
+          Classic bugs: close on one path only, shutdown taken for close, a log file opened for each client.",
+    citations: &["POSIX.1-2024 close", "getrlimit(2)", "UNP 4.8"],
+    needs: &[Need::Lasting],
+    scenarios: churn,
+    check: no_growth,
+};
+
+/// Nor with the number of connections that were reset.
+pub static NO_GROWTH_AFTER_RESETS: Clause = Clause {
+    id: ClauseId("fd.no-growth-after-resets"),
+    level: Level::Must,
+    requirement: "The server closes the descriptor of each connection that was reset.",
+    why: "The path for errors is the one that forgets to close: read fails with ECONNRESET, the loop goes on to the next \
+          client, and the descriptor stays until the server has none left.",
+    citations: &["POSIX.1-2024 close", "RFC 9293 3.5.3", "UNP 5.13"],
+    needs: &[Need::Lasting],
+    scenarios: resets,
+    check: no_growth,
+};
+
+/// Many clients one after another, with a breath after every third: super-servers may refuse more than 50 a second.
+///
+/// One client is looked at while it is there, and the first ones come before the mark, so that what a runtime opens
+/// once and for all does not count.
+pub(in crate::spec) fn churn(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let (rounds, in_a_row) = profile.effort.pick((17, 3), (17, 3), (120, 3));
+    let visit = |client: u32| act(client, Act::Visit(Payload::greeting()));
+    let mut steps = vec![
+        act(0, Act::Connect(To::Target)),
+        act(0, Act::Exchange(Payload::greeting())),
+        Step::Look,
+        act(0, Act::Close),
+    ];
+    steps.extend([visit(1), visit(1), visit(1), Step::Await(Condition::Back(Facet::Connections)), Step::Mark]);
+    for _ in 0..rounds {
+        steps.extend((0..in_a_row).map(|_| visit(1)));
+        steps.push(Step::Watch(60, 1));
+    }
+    steps.push(Step::Await(Condition::Back(Facet::Connections)));
+    if profile.forks {
+        steps.push(Step::Await(Condition::Back(Facet::Processes)));
+    }
+    steps.push(Step::Await(Condition::Back(Facet::Descriptors)));
+    Just(Scenario::served(steps)).boxed()
+}
+
+/// Clients that exchange something and reset, one after another; then one that visits.
+fn resets(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let clients = profile.effort.pick(10, 14, 200);
+    let life = |client: u32| {
+        [
+            act(client, Act::Connect(To::Target)),
+            act(client, Act::Exchange(Payload::greeting())),
+            act(client, Act::Reset),
+        ]
+    };
+    let mut steps: Vec<Step> = (0..3).flat_map(life).collect();
+    steps.extend([act(3, Act::Visit(Payload::greeting())), Step::Quiet, Step::Mark]);
+    steps.extend((0..clients).flat_map(|n| life(n % 3)));
+    steps.extend([act(4, Act::Visit(Payload::greeting())), Step::Await(Condition::Back(Facet::Connections))]);
+    steps.push(Step::Await(Condition::Back(Facet::Descriptors)));
+    Just(Scenario::served(steps)).boxed()
+}
+
+/// What there was at the mark and at the end, and how many connections came between.
+#[derive(Debug)]
+pub(in crate::spec) struct Growth<'a> {
+    pub(in crate::spec) visits: usize,
+    pub(in crate::spec) before: usize,
+    pub(in crate::spec) after: usize,
+    pub(in crate::spec) grew: usize,
+    pub(in crate::spec) last: &'a Look,
+}
+
+/// How much more there is at the end than at the mark.
+pub(in crate::spec) fn growth(trace: &Trace, facet: Facet) -> Result<Growth<'_>, Verdict> {
+    let mark = trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked before the clients came".into()))?;
+    let marked = trace.events.iter().rposition(|event| matches!(event.what, What::Looked { mark: true, .. }));
+    let visits = trace.events[marked.unwrap_or(0)..]
+        .iter()
+        .filter(|event| {
+            matches!(&event.what, What::Acted(acted) if matches!(acted.act, Act::Visit(_) | Act::Connect(_)))
+        })
+        .count();
+    witness(visits > 0, "no client came after the first look")?;
+    let (_, last) = trace
+        .awaited(Condition::Back(facet))
+        .or_else(|| trace.awaited(Condition::Back(Facet::Connections)))
+        .ok_or_else(|| Verdict::Inconclusive("nobody waited for what the clients had taken".into()))?;
+    let before = facet.count(mark, Instance(0), trace.port());
+    let after = facet.count(last, Instance(0), trace.port());
+    Ok(Growth { visits, before, after, grew: after.saturating_sub(before), last })
+}
+
+fn no_growth(scenario: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        trace.ready(Instance(0))?;
+        left_working(scenario)?;
+        all_left(scenario)?;
+        let came = growth(trace, Facet::Descriptors)?;
+        witness(came.before > 0 && came.after > 0, "the accepting process was not seen at both looks")?;
+        // A pool that settles grows by a few; a leak grows with the clients.
+        if came.grew * 2 >= came.visits && (came.grew > 3 || came.visits < 6) {
+            return Err(Verdict::missing(
+                format!("as many descriptors as before {}", count(came.visits, "connection")),
+                format!("{} before, {} after", came.before, came.after),
+            ));
+        }
+        Ok(format!("{}, {} descriptors before and {} after", count(came.visits, "connection"), came.before, came.after))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::build::{Build, LISTENER, SERVER, process, serving};
+
+    fn left_behind(visits: u32, descriptors: u64) -> Verdict {
+        let mut last = serving();
+        let held: Vec<u64> = (LISTENER..=LISTENER + descriptors).collect();
+        last.processes = vec![process(SERVER, 1, &held)];
+        let build = Build::served().marked(serving());
+        let trace = (0..visits)
+            .fold(build, Build::visited)
+            .awaited(Condition::Back(Facet::Descriptors), descriptors == 0, last)
+            .trace();
+        no_growth(&Scenario::served([]), &trace)
+    }
+
+    #[test]
+    fn a_pool_that_settles_is_no_leak() {
+        assert!(matches!(left_behind(30, 0), Verdict::Pass(_)));
+        assert!(matches!(left_behind(30, 3), Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn a_descriptor_for_each_client_is_one() {
+        assert!(matches!(left_behind(30, 30), Verdict::Fail(_)));
+        assert!(matches!(left_behind(1, 1), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn without_clients_nothing_is_known() {
+        assert!(matches!(left_behind(0, 0), Verdict::Inconclusive(_)));
+    }
+}

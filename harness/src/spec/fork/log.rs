@@ -1,0 +1,85 @@
+//! The log of a forking server: each line once.
+
+use std::collections::BTreeMap;
+
+use crate::clause::{Clause, ClauseId, Level, Need};
+use crate::scenario::{Act, Instance, Scenario};
+use crate::spec::fd::churn;
+use crate::trace::query::{count, judge, witness};
+use crate::trace::{Trace, What};
+use crate::verdict::Verdict;
+
+/// How often the same line may be written for one event before it counts as duplicated.
+const COPIES_MAX: usize = 5;
+
+/// Buffered lines are not written again by each child.
+pub(super) static LOG_NOT_DUPLICATED: Clause = Clause {
+    id: ClauseId("fork.log-not-duplicated"),
+    level: Level::Should,
+    requirement: "The server writes each line of its log once.",
+    why: "fork copies the buffers of stdio too. If something was in them, each child that ends with exit writes it out \
+          again, and the log tells of clients that never came. The cure is to flush before fork, or _exit in the child.",
+    citations: &["POSIX.1-2024 fork", "POSIX.1-2024 _Exit", "POSIX.1-2024 exit"],
+    needs: &[Need::Forks, Need::Lasting],
+    scenarios: churn,
+    check: log_not_duplicated,
+};
+
+fn log_not_duplicated(_: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        trace.ready(Instance(0))?;
+        let visits: Vec<_> = trace.all_acts().filter(|acted| matches!(acted.act, Act::Visit(_))).collect();
+        witness(visits.len() > COPIES_MAX, "too few clients came to tell")?;
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+        for output in &trace.output {
+            for text in [output.stdout.text(), output.stderr.text()] {
+                for line in text.lines().map(str::trim).filter(|line| line.len() > 3) {
+                    *lines.entry(line.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        let ports: Vec<_> = visits.iter().filter_map(|acted| acted.local).map(|local| local.port().to_string()).collect();
+        let announced: Vec<_> = trace
+            .events
+            .iter()
+            .filter_map(|event| match &event.what {
+                What::Announced { line, .. } => Some(line.trim()),
+                _ => None,
+            })
+            .collect();
+        for (line, &copies) in &lines {
+            // A line that names a client, or says that the server is ready, is about one event.
+            let words: Vec<_> = line.split(|c: char| !c.is_ascii_digit()).collect();
+            let once = announced.contains(&line.as_str()) || ports.iter().any(|port| words.contains(&port.as_str()));
+            if copies > if once { COPIES_MAX } else { 4 * visits.len() } {
+                return Err(Verdict::seen(
+                    "each line is written once",
+                    format!("{copies} times with {}: \"{}\"", count(visits.len(), "client"), line.escape_debug()),
+                ));
+            }
+        }
+        Ok(format!("{} served, {} of log, none over and over", count(visits.len(), "client"), count(lines.len(), "line")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::build::Build;
+
+    fn logged(text: &str) -> Verdict {
+        let trace = (1..=10).fold(Build::served(), Build::visited).stderr(text).trace();
+        log_not_duplicated(&Scenario::default(), &trace)
+    }
+
+    #[test]
+    fn a_line_for_each_client_is_no_duplicate() {
+        assert!(matches!(logged(&"a client came\n".repeat(10)), Verdict::Pass(_)));
+        assert!(matches!(logged(""), Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn the_line_of_one_client_again_and_again_is() {
+        assert!(matches!(logged(&"connection from 127.0.0.1:40001\n".repeat(9)), Verdict::Fail(_)));
+    }
+}

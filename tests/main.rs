@@ -1,0 +1,4 @@
+//! The product's own tests.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod tidy;

@@ -1,0 +1,77 @@
+//! Every planted defect is caught, by exactly the clauses it is listed for; every good server is left in peace.
+//!
+//! One libtest test for each server (libtest-mimic), since the lists are data. A server is checked as a user would
+//! check it, through `sockspec serve`.
+
+use std::sync::atomic::AtomicBool;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use sockspec::clause::Level;
+use sockspec::command::TargetCommand;
+use sockspec::outcome::{Outcome, Report, Status};
+use sockspec::plan::Options;
+use sockspec::profile::Effort;
+use sockspec::run;
+
+/// Checks at once: each has several enactments under way by itself.
+const CHECKS_AT_ONCE: usize = 2;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(CHECKS_AT_ONCE));
+    let defects = faulty_echo::defects().iter().map(|defect| {
+        Trial::test(format!("defect::{}", defect.name), || is_caught(defect))
+    });
+    let shapes = ["fork", "prefork", "thread", "event-loop"].into_iter().map(|shape| {
+        Trial::test(format!("good::faulty-echo-{shape}-without-a-defect"), move || conforms(&["--shape", shape]))
+    });
+    let designs = good_echo::designs().iter().map(|design| {
+        Trial::test(format!("good::{}", design.name), || conforms(&["--design", design.name]))
+    });
+    let reference = [Trial::test("good::reference", || conforms(&[]))];
+    libtest_mimic::run(&arguments, reference.into_iter().chain(designs).chain(shapes).chain(defects).collect()).exit();
+}
+
+/// The defect fails each MUST that it is listed for, and no other.
+fn is_caught(defect: &'static faulty_echo::Defect) -> Result<(), Failed> {
+    let report = check(&["--defect", defect.name], Effort::Quick)?;
+    let listed = |outcome: &&Outcome| defect.fails.contains(&outcome.clause.id.0);
+    let failed = |outcome: &&Outcome| outcome.finding.status() == Status::Fail;
+    let must = |outcome: &&Outcome| outcome.clause.level == Level::Must;
+    let missed: Vec<String> =
+        report.outcomes.iter().filter(listed).filter(|outcome| !failed(outcome)).map(describe).collect();
+    let wrong: Vec<String> =
+        report.outcomes.iter().filter(failed).filter(must).filter(|outcome| !listed(outcome)).map(describe).collect();
+    if missed.is_empty() && wrong.is_empty() && !defect.fails.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}\nmissed: {missed:#?}\nfailed, but not listed: {wrong:#?}", defect.summary).into())
+}
+
+/// No MUST fails, and none is in doubt.
+fn conforms(server: &[&str]) -> Result<(), Failed> {
+    let report = check(server, Effort::Default)?;
+    let bad: Vec<String> = report
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.clause.level == Level::Must)
+        .filter(|outcome| {
+            matches!(outcome.finding.status(), Status::Fail | Status::Inconclusive | Status::Broken)
+        })
+        .map(describe)
+        .collect();
+    if bad.is_empty() && report.count(Status::Pass) > 0 { Ok(()) } else { Err(format!("{bad:#?}").into()) }
+}
+
+fn check(server: &[&str], effort: Effort) -> Result<Report, Failed> {
+    let sockspec = env!("CARGO_BIN_EXE_sockspec");
+    let placeholders = ["--addr", "{addr}", "--port", "{port}", "--backlog", "{backlog}"];
+    let words = [sockspec, "serve"].into_iter().chain(server.iter().copied()).chain(placeholders);
+    let options = Options { effort, ..Options::default() };
+    Ok(run::check(&TargetCommand::new(words), &options, &AtomicBool::new(false), &mut |_| {})?)
+}
+
+fn describe(outcome: &Outcome) -> String {
+    let steps = outcome.counterexample.as_ref().map(|it| it.failure.scenario.in_words()).unwrap_or_default();
+    format!("{} {:?} after {}", outcome.clause.id, outcome.finding, steps.join(" · "))
+}
