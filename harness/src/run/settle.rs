@@ -16,9 +16,9 @@ use crate::world::World;
 
 /// Enactments that shrinking may cost, and its time.
 const TRIES_MAX: u32 = 80;
-const TIME_MAX: Duration = Duration::from_secs(6);
+const TIME_MAX: Duration = Duration::from_secs(8);
 /// While shrinking, a deadline is this part of the usual one: what is found so is confirmed with patience.
-const HASTE: f64 = 0.4;
+const HASTE: f64 = 0.25;
 /// Further enactments that tell how often something happens that must never happen.
 const REPEATS: u32 = 2;
 

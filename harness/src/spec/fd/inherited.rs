@@ -9,7 +9,7 @@ use crate::scenario::{Act, Client, Instance, Payload, Resource, Scenario, Settin
 use crate::spec::fork::{made_for, side_by_side, still_look};
 use crate::trace::aftermath::left_working;
 use crate::trace::query::{count, judge, name, own_bytes, witness};
-use crate::trace::{Ending, Exit, Fate, Fd, FdKind, Look, Process, Trace};
+use crate::trace::{Acted, Exit, Fate, Fd, FdKind, Look, Process, Span, Trace};
 use crate::verdict::Verdict;
 
 /// The first number that does not fit into an `fd_set`.
@@ -227,20 +227,19 @@ fn is_refused(trace: &Trace, client: Client) -> Result<bool, Verdict> {
     let mut refused = false;
     for acted in trace.acts(client) {
         own_bytes(acted, acted.received.saturating_sub(new_bytes(acted)))?;
-        let ended = acted.fate == Fate::Ended && acted.ending.is_some_and(|ending| ending != Ending::Eof || acted.sent > 0);
-        refused |= ended && acted.received == 0;
+        refused |= acted.fate == Fate::Ended && acted.received == 0;
     }
     Ok(refused)
 }
 
-fn new_bytes(acted: &crate::trace::Acted) -> u64 {
+fn new_bytes(acted: &Acted) -> u64 {
     acted
         .spans
         .iter()
         .map(|span| match span {
-            crate::trace::Span::Own { len, .. }
-            | crate::trace::Span::Other { len, .. }
-            | crate::trace::Span::Alien { len, .. } => *len,
+            Span::Own { len, .. }
+            | Span::Other { len, .. }
+            | Span::Alien { len, .. } => *len,
         })
         .sum()
 }

@@ -48,7 +48,7 @@ pub(super) static SERVES_AFTER_MASS_KILL: Clause = Clause {
           table of children that is never tidied, a parent that gives up; the cure is robust locks, or none, and a \
           loop that waits for every child.",
     citations: &["UNP 5.10", "UNP 30.8", "wait(2) NOTES"],
-    needs: &[Need::ServingProcesses, Need::Lasting],
+    needs: &[Need::ServingProcesses, Need::Concurrent, Need::Lasting],
     scenarios: kill_all,
     check: serves_after_mass_kill,
 };

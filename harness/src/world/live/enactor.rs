@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use rustix::process::WaitOptions;
 use socket2::{Domain, Socket, Type};
 
 use crate::client::connection::CHUNK;
@@ -193,17 +192,13 @@ impl<'a> Enactor<'a> {
 
     /// Waits for all children that have ended: the launched processes, whose end is told, and orphans of the target.
     fn reap(&mut self) {
-        while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-            let (pid, exit) = match status {
-                WaitStatus::Exited(pid, code) => (pid, Exit::Code(code)),
-                WaitStatus::Signaled(pid, signal, _) => (pid, Exit::Signal(signal as i32)),
-                WaitStatus::StillAlive => return,
-                WaitStatus::Stopped(..)
-                | WaitStatus::PtraceEvent(..)
-                | WaitStatus::PtraceSyscall(_)
-                | WaitStatus::Continued(_) => continue,
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            let exit = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => continue,
             };
-            let ended = self.launches.iter().find(|(_, running)| running.pid == pid.as_raw());
+            let ended = self.launches.iter().find(|(_, running)| running.pid == pid.as_raw_nonzero().get());
             if let Some((&instance, _)) = ended
                 && !self.exits.contains_key(&instance)
             {
@@ -272,9 +267,10 @@ impl<'a> Enactor<'a> {
             };
             self.address = SocketAddr::new(ip, row.port());
         }
-        if let Some(running) = self.launches.get_mut(&instance) {
-            running.release_foreign();
-            running.output.break_pipes();
+        let Some(running) = self.launches.get_mut(&instance) else { return };
+        running.release_foreign();
+        if let Some(line) = running.output.break_pipes().announced {
+            self.tell(What::Announced { instance, line, listening: true });
         }
     }
 

@@ -1,0 +1,285 @@
+//! Descriptors, processes, memory, room on the disk: what runs out, and is there again later.
+
+use proptest::prelude::Strategy;
+use proptest::strategy::{BoxedStrategy, Just};
+
+use crate::clause::{Clause, ClauseId, Level, Need};
+use crate::profile::Profile;
+use crate::scenario::generate::fixed;
+use crate::scenario::{
+    Act, Amount, Condition, Facet, Resource, Scenario, Setting, Step, To, Who,
+};
+use crate::spec::limits::{FIRST, LATER, each, serves_after, started, visit};
+use crate::trace::query::{count, judge, name, witness};
+use crate::trace::{Fate, Look, Trace, What};
+use crate::verdict::Verdict;
+
+/// Clients that wait while no descriptor is left do not end the service.
+pub static DESCRIPTORS_RECOVER: Clause = Clause {
+    id: ClauseId("limits.descriptors-recover"),
+    level: Level::Must,
+    requirement: "The server serves new clients again when descriptors are free again after it had run out of them.",
+    why: "accept fails with EMFILE while the table of descriptors is full, and succeeds again a moment later. The classic \
+          bug is to take that error for the end: to exit, to leave the accept loop, or to stop watching the listener. \
+          The cure is to wait a little and to call accept again.",
+    citations: &["accept(2) EMFILE", "getrlimit(2) RLIMIT_NOFILE", "POSIX.1-2024 accept"],
+    needs: &[Need::Lasting, Need::Echo],
+    scenarios: |profile| exhausted(profile, Resource::Descriptors),
+    check: |_, trace| recovers(trace, Resource::Descriptors),
+};
+
+/// Nor do clients for whom no process can be made.
+pub static PROCESSES_RECOVER: Clause = Clause {
+    id: ClauseId("limits.processes-recover"),
+    level: Level::Must,
+    requirement: "The server serves new clients again when processes can be made again after that had failed.",
+    why: "fork and pthread_create fail with EAGAIN while the user has as many processes as allowed. One client has bad \
+          luck then; a server that exits, or whose accepting thread dies of the exception, refuses all later ones too.",
+    citations: &["POSIX.1-2024 fork", "fork(2) EAGAIN", "pthread_create(3) EAGAIN"],
+    needs: &[Need::ProcessLimit, Need::Lasting, Need::Echo],
+    scenarios: |profile| exhausted(profile, Resource::Processes),
+    check: |_, trace| recovers(trace, Resource::Processes),
+};
+
+/// Clients that have left leave no memory behind.
+pub static MEMORY_BOUNDED: Clause = Clause {
+    id: ClauseId("limits.memory-bounded"),
+    level: Level::Should,
+    requirement: "The server does not use more memory for each client that it has ever served.",
+    why: "A buffer that is not freed when its client leaves is invisible for a day and fatal after a month, when the \
+          kernel ends the server for want of memory.",
+    citations: &["POSIX.1-2024 free", "proc_pid_status(5) VmRSS"],
+    needs: &[Need::Lasting, Need::Echo],
+    scenarios: batches_of_visits,
+    check: memory_does_not_grow,
+};
+
+/// A log that can no longer be written stops nobody.
+pub static FULL_DISK_LOG: Clause = Clause {
+    id: ClauseId("limits.full-disk-log"),
+    level: Level::Should,
+    requirement: "The server goes on serving when it can no longer write to files.",
+    why: "A disk fills up, or a log reaches its limit: write fails with ENOSPC or EFBIG, or SIGXFSZ comes. A server that \
+          dies of its own log turns a full disk into an outage.",
+    citations: &["POSIX.1-2024 write", "getrlimit(2) RLIMIT_FSIZE"],
+    needs: &[Need::Lasting, Need::Echo],
+    scenarios: |_| {
+        let limit = Step::Limit(Who::Tree(FIRST), Resource::FileSize, Amount::Exactly(0));
+        fixed([visit(0), limit, visit(LATER), visit(LATER + 1), visit(LATER + 2), Step::Look])
+    },
+    check: serves_without_files,
+};
+
+/// Whether a small stack is enough.
+pub static SMALL_STACK: Clause = Clause {
+    id: ClauseId("limits.small-stack"),
+    level: Level::May,
+    requirement: "The server may work with a stack of 256 KiB.",
+    why: "Small systems give small stacks, and a thread for each client multiplies them; it is good to know what is enough.",
+    citations: &["getrlimit(2) RLIMIT_STACK"],
+    needs: &[Need::Echo],
+    scenarios: |_| {
+        let setting = Setting { rlimits: vec![(Resource::Stack, 256 << 10)], ..Setting::default() };
+        Just(Scenario::launched(setting, [visit(0)])).boxed()
+    },
+    check: says_whether_it_works,
+};
+
+/// Clients come while there is nothing left for them, then leave; then there is enough again.
+fn exhausted(profile: &Profile, resource: Resource) -> BoxedStrategy<Scenario> {
+    let most = profile.clients.clamp(1, profile.effort.pick(3, 4, 16));
+    let warm = 0..most.min(3);
+    (most.min(3)..=most)
+        .prop_map(move |clients| {
+            Scenario::served([
+                // What is loaded, or started, for the first clients only is there afterwards.
+                each(warm.clone(), Act::Visit(crate::scenario::Payload::greeting())),
+                visit(0),
+                Step::Limit(Who::Tree(FIRST), resource, Amount::InUse),
+                each(0..clients, Act::Dial(To::Target)),
+                Step::Watch(20, 3),
+                Step::Limit(Who::Tree(FIRST), resource, Amount::Original),
+                each(0..clients, Act::Close),
+                Step::Await(Condition::QueueEmpty),
+                visit(LATER),
+                visit(LATER + 1),
+                Step::Look,
+            ])
+        })
+        .boxed()
+}
+
+fn batches_of_visits(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let visits = profile.effort.pick(8, 12, 60);
+    let batch = || {
+        let back = Step::Await(Condition::Back(Facet::Connections));
+        (0..visits).map(|_| visit(0)).chain([back])
+    };
+    let warm = (0..4).map(|_| visit(0)).chain([Step::Mark]);
+    fixed(warm.chain(batch()).chain(batch()).chain(batch()))
+}
+
+fn recovers(trace: &Trace, resource: Resource) -> Verdict {
+    judge(|| {
+        started(trace)?;
+        let limit = |what: &What| matches!(what, What::Limited { resource: r, .. } if *r == resource);
+        let limits: Vec<usize> = (0..trace.events.len()).filter(|&n| limit(&trace.events[n].what)).collect();
+        let [first, .., last] = *limits else {
+            return Err(Verdict::Inconclusive(format!("no limit of {resource} came and went")));
+        };
+        let done = matches!(trace.events[first].what, What::Limited { done: true, .. });
+        witness(done, format!("the limit of {resource} could not be set"))?;
+        let came = trace.events[first..last]
+            .iter()
+            .filter(|event| matches!(&event.what, What::Acted(acted) if acted.fate != Fate::Unconnected))
+            .count();
+        witness(came > 0, "no client came while the limit was in force")?;
+        if runtime_gave_up(trace) {
+            return Err(Verdict::Inconclusive("the language's runtime could not start a thread of its own".into()));
+        }
+        let expected = format!("the server lives, and serves new clients when it has enough {resource} again");
+        let served = serves_after(trace, limit, &expected)?;
+        Ok(format!("{} came to the limit; {served} of {served} served afterwards", count(came, "client")))
+    })
+}
+
+/// The Go runtime starts threads when it sees fit, and ends the program if it cannot: no fault of the server's code.
+fn runtime_gave_up(trace: &Trace) -> bool {
+    trace.output.iter().any(|output| output.stderr.text().contains("failed to create new OS thread"))
+}
+
+fn memory_does_not_grow(_: &Scenario, trace: &Trace) -> Verdict {
+    /// Less than this for each visit is noise: allocators, caches, and garbage that nobody has collected yet.
+    const GENEROUS_KIB: u64 = 160;
+    judge(|| {
+        started(trace)?;
+        let mark = trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked after the warm-up".into()))?;
+        let mut looks = vec![(0, mark)];
+        let mut visits = 0_u64;
+        let after = trace.events.iter().skip_while(|event| !matches!(event.what, What::Looked { mark: true, .. }));
+        for event in after {
+            match &event.what {
+                What::Acted(acted) if matches!(acted.act, Act::Visit(_)) && acted.fate == Fate::Done => visits += 1,
+                What::Awaited { look, .. } => looks.push((visits, look)),
+                _ => {}
+            }
+        }
+        witness(looks.len() > 2 && visits >= 16, "too few clients were served to tell growth from noise")?;
+        for process in mark.of(FIRST) {
+            let sizes: Option<Vec<_>> = looks.iter().map(|(n, look)| Some((*n, resident(look, process.pid)?))).collect();
+            let Some(sizes) = sizes else { continue };
+            let grows = sizes.windows(2).all(|pair| {
+                let [(n, before), (m, after)] = [pair[0], pair[1]];
+                m > n && after.saturating_sub(before) >= (m - n) * GENEROUS_KIB
+            });
+            if grows {
+                let kib: Vec<_> = sizes.iter().map(|(_, kib)| format!("{kib} KiB")).collect();
+                return Err(Verdict::missing(
+                    "resident memory comes to rest after a few clients",
+                    format!("{} over {visits} clients, one after another: {}", name(process), kib.join(", ")),
+                ));
+            }
+        }
+        Ok(format!("no steady growth over {visits} clients"))
+    })
+}
+
+fn resident(look: &Look, pid: i32) -> Option<u64> {
+    look.process(pid).filter(|process| !process.is_zombie()).map(|process| process.rss_kib)
+}
+
+fn serves_without_files(_: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        started(trace)?;
+        let limit = |what: &What| matches!(what, What::Limited { resource: Resource::FileSize, done: true, .. });
+        witness(trace.first(limit).is_some(), "files could not be limited")?;
+        let served = serves_after(trace, limit, "the server lives when it can no longer write to files")?;
+        Ok(format!("{} served while no file could be written", count(served, "client")))
+    })
+}
+
+fn says_whether_it_works(scenario: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        let starts = trace
+            .awaited(Condition::Listening(FIRST))
+            .ok_or_else(|| Verdict::Inconclusive("the server was not launched and awaited".into()))?
+            .0;
+        if !starts {
+            return Ok("it does not start with a stack of 256 KiB".into());
+        }
+        Ok(match trace.all_served(&scenario.clients()) {
+            Ok(_) => "it serves with a stack of 256 KiB".into(),
+            Err(_) => "it starts with a stack of 256 KiB, and does not serve".into(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Payload;
+    use crate::trace::build::{Build, SERVER, process, serving};
+    use crate::trace::Exit;
+    use crate::verdict::Kind;
+
+    fn limited(done: bool) -> What {
+        What::Limited { who: Who::Tree(FIRST), resource: Resource::Descriptors, value: 4, done }
+    }
+
+    fn exhausted() -> Build {
+        Build::served()
+            .event(limited(true))
+            .done(0, Act::Dial(To::Target))
+            .event(limited(true))
+            .awaited(Condition::QueueEmpty, true, serving())
+    }
+
+    fn judged(trace: &Trace) -> Verdict {
+        (DESCRIPTORS_RECOVER.check)(&Scenario::default(), trace)
+    }
+
+    #[test]
+    fn a_server_that_comes_back_passes() {
+        assert!(matches!(judged(&exhausted().visited(LATER).trace()), Verdict::Pass(_)));
+        assert!(matches!(judged(&Build::served().visited(LATER).trace()), Verdict::Inconclusive(_)));
+    }
+
+    #[test]
+    fn a_server_that_exits_or_falls_silent_fails() {
+        let exited = exhausted().exited(0, Exit::Code(1)).trace();
+        assert!(matches!(judged(&exited), Verdict::Fail(e) if e.kind == Kind::Seen), "exited");
+        let silent = exhausted()
+            .acted(LATER, Act::Visit(Payload::greeting()), |acted| {
+                (acted.fate, acted.received, acted.ending) = (Fate::Missed, 0, None);
+                acted.spans.clear();
+            })
+            .trace();
+        assert!(matches!(judged(&silent), Verdict::Fail(e) if e.kind == Kind::Missing), "silent");
+    }
+
+    #[test]
+    fn a_go_program_that_lost_a_thread_of_its_runtime_is_not_judged() {
+        let text = "runtime: failed to create new OS thread (have 4 already; errno=11)\n";
+        let exited = exhausted().stderr(text).exited(0, Exit::Code(2)).trace();
+        assert!(matches!(judged(&exited), Verdict::Inconclusive(_)));
+    }
+
+    #[test]
+    fn steady_growth_is_a_leak_and_one_step_is_not() {
+        let with = |sizes: [u64; 4]| {
+            let look = |rss_kib| {
+                let mut look = serving();
+                look.processes = vec![crate::trace::Process { rss_kib, ..process(SERVER, 1, &[100]) }];
+                look
+            };
+            let mut build = Build::served().marked(look(sizes[0]));
+            for &size in &sizes[1..] {
+                build = (0..12).fold(build, |build, _| build.visited(0));
+                build = build.awaited(Condition::Back(Facet::Connections), true, look(size));
+            }
+            (MEMORY_BOUNDED.check)(&Scenario::default(), &build.trace())
+        };
+        assert!(matches!(with([5000, 8100, 11_200, 14_300]), Verdict::Fail(_)));
+        assert!(matches!(with([5000, 14_000, 14_100, 14_200]), Verdict::Pass(_)));
+    }
+}
