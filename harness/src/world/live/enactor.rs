@@ -1,6 +1,6 @@
 //! The enactor: pid 1 of the sandbox, which launches the target, is all its clients, and writes down what it sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::observe::{Observer, States, Usage};
 use crate::sandbox::Sandbox;
-use crate::scenario::{Act, Client, Endpoint, Instance, Scenario, Setting, Step, To};
+use crate::scenario::{Act, Client, Endpoint, Instance, Scenario, Setting, Stdio, Step, To};
 use crate::target::{Fill, Launch, Running, launch};
 use crate::trace::{Circumstances, Event, Exit, Look, Output, State, Trace, What};
 use crate::world::live::clock::Clock;
@@ -44,6 +44,8 @@ pub(super) struct Enactor<'a> {
     pub(super) mark: Option<Look>,
     pub(super) buffer: Vec<u8>,
     occupied: Vec<(Endpoint, Socket)>,
+    /// Launches whose output nobody shall read once they listen.
+    to_break: BTreeSet<Instance>,
     outputs: BTreeMap<Instance, Output>,
     pub(super) step: usize,
     somaxconn: u32,
@@ -76,6 +78,7 @@ impl<'a> Enactor<'a> {
             mark: None,
             buffer: vec![0; CHUNK],
             occupied: Vec::new(),
+            to_break: BTreeSet::new(),
             outputs: BTreeMap::new(),
             step: 0,
             somaxconn: sandbox.somaxconn()?,
@@ -147,6 +150,9 @@ impl<'a> Enactor<'a> {
                 self.observer.launched(instance, running.pid);
                 self.tell(What::Launched { instance, pid: running.pid });
                 self.launches.insert(instance, running);
+                if setting.stdio == Stdio::BrokenPipe {
+                    self.to_break.insert(instance);
+                }
             }
             Launch::Failed(error) => self.tell(What::NotLaunched { instance, error }),
         }
@@ -269,7 +275,9 @@ impl<'a> Enactor<'a> {
         }
         let Some(running) = self.launches.get_mut(&instance) else { return };
         running.release_foreign();
-        if let Some(line) = running.output.break_pipes().announced {
+        if self.to_break.contains(&instance)
+            && let Some(line) = running.output.break_pipes().announced
+        {
             self.tell(What::Announced { instance, line, listening: true });
         }
     }
