@@ -13,6 +13,7 @@ use std::{fs, thread};
 use serde::{Deserialize, Serialize};
 
 mod deeds;
+mod hosts;
 mod kill;
 
 use super::{Sandbox, Terms, Worker, enclose, probe};

@@ -1,0 +1,147 @@
+//! The limit of descriptors: accept fails with EMFILE, and the clients are still there.
+
+use proptest::strategy::BoxedStrategy;
+
+use crate::clause::{Clause, ClauseId, Level, Need};
+use crate::profile::{Model, Profile};
+use crate::scenario::generate::fixed;
+use crate::scenario::{Act, Amount, Client, Instance, Payload, Resource, Scenario, Step, To, Who, act};
+use crate::trace::aftermath::{first_step, in_context, left_working};
+use crate::trace::query::{count, judge, witness};
+use crate::trace::{Fate, Look, Trace, What, Window};
+use crate::verdict::Verdict;
+
+/// The limit is survived.
+pub(super) static SURVIVES_NOFILE_LIMIT: Clause = Clause {
+    id: ClauseId("accept.survives-nofile-limit"),
+    level: Level::Must,
+    requirement: "The server goes on serving when descriptors are free again after accept has failed with EMFILE.",
+    why: "At the limit accept fails, and the client stays in the queue. A server that ends there, or stops to accept, \
+          turns a busy minute into an outage. The cure is to wait a moment, or for a client to leave, and to try again.",
+    citations: &["POSIX.1-2024 accept", "accept(2) ERRORS", "getrlimit(2)"],
+    needs: &[Need::Lasting],
+    scenarios: at_the_limit,
+    check: survives_nofile_limit,
+};
+
+/// The limit is no reason to spin.
+pub(super) static NOFILE_LIMIT_DOES_NOT_SPIN: Clause = Clause {
+    id: ClauseId("accept.nofile-limit-does-not-spin"),
+    level: Level::Should,
+    requirement: "The server does not spin while accept fails with EMFILE.",
+    why: "The client that cannot be accepted keeps the listening socket readable, so poll returns at once, and accept \
+          fails at once, as fast as the machine can. The cure is to pause, or not to poll the listener for a while.",
+    citations: &["accept(2) ERRORS", "epoll(7)"],
+    needs: &[Need::Lasting],
+    scenarios: at_the_limit,
+    check: nofile_limit_does_not_spin,
+};
+
+/// One client stays; then no descriptor can be had, and clients come in rounds; then all is as it was.
+///
+/// A blocked accept has its descriptor already, and a pool has many that are blocked: hence the rounds.
+fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let workers = matches!(profile.model, Model::Prefork | Model::Threads);
+    let who = if profile.model == Model::Prefork { Who::Tree(Instance(0)) } else { Who::Acceptor(Instance(0)) };
+    let stays = profile.concurrent && profile.clients > 1;
+    let round = profile.clients.saturating_sub(2).clamp(2, if workers { 10 } else { 3 });
+    let rounds = if workers { 4 } else { 2 };
+    let visit = |client: u32| act(client, Act::Visit(Payload::greeting()));
+    let mut steps = vec![visit(0), visit(0)];
+    if stays {
+        steps.extend([act(1, Act::Connect(To::Target)), act(1, Act::Exchange(Payload::greeting()))]);
+    }
+    steps.push(Step::Limit(who, Resource::Descriptors, Amount::InUse));
+    for n in 0..rounds {
+        let each = |act_of: fn() -> Act| (2..2 + round).map(move |client| act(client, act_of()));
+        steps.extend(each(|| Act::Dial(To::Target)));
+        steps.push(Step::Together(each(|| Act::Send(Payload::greeting())).collect()));
+        steps.push(if n + 1 == rounds { Step::Watch(60, 2) } else { Step::Watch(25, 1) });
+        steps.push(Step::Together(each(|| Act::Close).collect()));
+    }
+    steps.push(Step::Limit(who, Resource::Descriptors, Amount::Original));
+    steps.extend([visit(20), visit(21)]);
+    if stays {
+        steps.extend([act(1, Act::Exchange(Payload::greeting())), act(1, Act::Close)]);
+    }
+    steps.push(Step::Look);
+    fixed(steps)
+}
+
+/// The steps between which the limit held, once it is seen that it was felt: a client was left waiting or sent away.
+fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<(usize, usize), Verdict> {
+    left_working(scenario)?;
+    let is = |amount: Amount| {
+        move |step: &Step| matches!(step, Step::Limit(_, Resource::Descriptors, it) if *it == amount)
+    };
+    let set = first_step(scenario, is(Amount::InUse));
+    let lifted = first_step(scenario, is(Amount::Original));
+    let (Some(set), Some(lifted)) = (set, lifted) else {
+        return Err(Verdict::Inconclusive("the scenario sets no limit of descriptors".into()));
+    };
+    let done = |what: &What| matches!(what, What::Limited { resource: Resource::Descriptors, done: true, .. });
+    let done = trace.events.iter().any(|event| event.step == set && done(&event.what));
+    witness(done, "the number of descriptors could not be limited")?;
+    let within = |step: usize| step > set && step < lifted;
+    let felt = trace.looks().filter(|(step, _)| within(*step)).any(|(step, look)| {
+        scenario.clients().into_iter().any(|client| is_left_out(trace, look, client, set, step))
+    });
+    witness(felt, "every client was accepted under the limit")?;
+    Ok((set, lifted))
+}
+
+/// Whether a client that had come between these steps is held by no process at this look.
+fn is_left_out(trace: &Trace, look: &Look, client: Client, from: usize, to: usize) -> bool {
+    let came = trace.events.iter().rev().find_map(|event| match &event.what {
+        What::Acted(acted) if acted.client == client && event.step > from && event.step <= to => Some(acted),
+        _ => None,
+    });
+    came.is_some_and(|acted| {
+        let there = !matches!(acted.act, Act::Close | Act::Reset | Act::Visit(_)) && acted.fate != Fate::Unconnected;
+        there && acted.local.is_some_and(|local| look.holders(local).is_empty())
+    })
+}
+
+fn survives_nofile_limit(scenario: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        trace.ready(Instance(0))?;
+        let (set, lifted) = limit_was_felt(scenario, trace)?;
+        let before = trace.before(set);
+        let stays = |client: &Client| {
+            before.last_act(*client).is_some_and(|acted| matches!(acted.act, Act::Connect(_) | Act::Exchange(_)))
+        };
+        let staying: Vec<_> = scenario.clients().into_iter().filter(stays).collect();
+        trace.served_before(set, &scenario.clients())?;
+        let context = "when descriptors were free again after accept had failed";
+        let seen = trace.goes_on(scenario, lifted, context)?;
+        trace.all_served(&staying).map_err(|verdict| in_context(verdict, "who was there before the limit"))?;
+        Ok(format!("{seen}; {} went on", count(staying.len(), "older client")))
+    })
+}
+
+fn nofile_limit_does_not_spin(scenario: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        trace.ready(Instance(0))?;
+        let (set, lifted) = limit_was_felt(scenario, trace)?;
+        let windows: Vec<Window> = trace
+            .events
+            .iter()
+            .filter(|event| event.step > set && event.step < lifted)
+            .filter_map(|event| match event.what {
+                What::Watched(window) if window.wall_us >= 50_000 => Some(window),
+                _ => None,
+            })
+            .collect();
+        witness(!windows.is_empty(), "nobody watched the CPU under the limit")?;
+        let least = windows.iter().map(|window| 100 * (window.cpu_us + window.delay_us) / window.wall_us).min();
+        let least = least.unwrap_or(0);
+        if least >= 50 {
+            return Err(Verdict::seen(
+                "less than half a core while accept fails",
+                format!("{least} % of a core or more in each of {}", count(windows.len(), "window")),
+            ));
+        }
+        trace.lives(Instance(0), "the server lives on at the limit")?;
+        Ok(format!("{least} % of a core at the limit"))
+    })
+}
