@@ -23,3 +23,7 @@ pub mod target;
 pub mod observe;
 pub mod world;
 pub mod run;
+pub mod doctor;
+pub mod report;
+pub mod args;
+pub mod exit_code;

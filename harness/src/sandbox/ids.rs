@@ -13,18 +13,12 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::error::{Attempt, Error};
 
-/// What is to be written to the files of a new user namespace.
+/// What is to be written to the files of a new user namespace: the best first, the next where the kernel refuses one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Map {
-    /// The best first; the next is tried if the kernel refuses one.
-    choices: Vec<Choice>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Choice {
-    setgroups: Setgroups,
-    uid_map: String,
-    gid_map: String,
+    uid_maps: Vec<String>,
+    /// With whether setgroups(2) stays allowed: who may map no group but his own may not drop one either.
+    gid_maps: Vec<(Setgroups, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,53 +31,50 @@ enum Setgroups {
 pub(super) fn map_needed() -> Option<&'static Map> {
     static NEEDED: OnceLock<Option<Map>> = OnceLock::new();
     NEEDED
-        .get_or_init(|| {
-            let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-            if uid == 0 && may_make_namespaces() {
-                return None;
-            }
-            let itself = Choice {
-                setgroups: Setgroups::Denied,
-                uid_map: format!("{uid} {uid} 1"),
-                gid_map: format!("{gid} {gid} 1"),
-            };
-            let all = || Choice {
-                setgroups: Setgroups::Allowed,
-                uid_map: one_to_one("/proc/self/uid_map"),
-                gid_map: one_to_one("/proc/self/gid_map"),
-            };
-            Some(Map { choices: if uid == 0 { vec![all(), itself] } else { vec![itself] } })
-        })
+        .get_or_init(|| (!(geteuid().is_root() && may_make_namespaces())).then(Map::of_this_process))
         .as_ref()
 }
 
 impl Map {
+    fn of_this_process() -> Self {
+        let (uid, gid) = (geteuid(), getegid());
+        let mut map = Self {
+            uid_maps: vec![format!("{uid} {uid} 1")],
+            gid_maps: vec![(Setgroups::Denied, format!("{gid} {gid} 1"))],
+        };
+        if uid.is_root() {
+            map.uid_maps.insert(0, one_to_one("/proc/self/uid_map"));
+            map.gid_maps.insert(0, (Setgroups::Allowed, one_to_one("/proc/self/gid_map")));
+        }
+        map
+    }
+
     /// Gives the new user namespace of this child its ids.
     pub(super) fn write(&self, child: i32) -> Result<(), Error> {
-        let mut outcome = Ok(());
-        for choice in &self.choices {
-            outcome = choice.write(child);
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
-    }
-}
-
-impl Choice {
-    fn write(&self, child: i32) -> Result<(), Error> {
         let write = |name: &str, text: &str| {
             fs::write(format!("/proc/{child}/{name}"), text)
                 .attempt(|| format!("write {name} of the enactor"))
         };
-        if self.setgroups == Setgroups::Denied {
-            write("setgroups", "deny")?;
-        }
-        // A user map that was written cannot be written again, so it comes last.
-        write("gid_map", &self.gid_map)?;
-        write("uid_map", &self.uid_map)
+        first_that_works(self.uid_maps.iter().map(|map| write("uid_map", map)))?;
+        first_that_works(self.gid_maps.iter().map(|(setgroups, map)| {
+            if *setgroups == Setgroups::Denied {
+                write("setgroups", "deny")?;
+            }
+            write("gid_map", map)
+        }))
     }
+}
+
+/// Tries one after another; the outcome of the last that was tried.
+fn first_that_works(tries: impl Iterator<Item = Result<(), Error>>) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    for tried in tries {
+        outcome = tried;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 /// All ids of our own user namespace, mapped one to one.

@@ -91,8 +91,14 @@ impl Facts {
                 "start the container with --security-opt apparmor=unconfined --cap-add SYS_ADMIN".into(),
             );
         }
-        let filtered = errno == Errno::EPERM && (self.container || self.seccomp);
-        filtered.then(|| {
+        if refused && doing.starts_with("write") && self.root {
+            return Some(
+                "root without CAP_SETUID, CAP_SETGID and CAP_SETFCAP cannot map its ids; start the container with \
+                 --cap-add SETUID --cap-add SETGID --cap-add SETFCAP, or run as another user"
+                    .into(),
+            );
+        }
+        (errno == Errno::EPERM && (self.container || self.seccomp)).then(|| {
             "a filter of system calls refuses it; start the container with --security-opt seccomp=unconfined, or \
              with --cap-add SYS_ADMIN --cap-add NET_ADMIN"
                 .into()

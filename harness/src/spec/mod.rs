@@ -2,7 +2,10 @@
 
 use crate::clause::Clause;
 
+pub mod start;
 pub mod reap;
+pub mod limits;
+pub mod stop;
 
 /// Every clause, in the order of families and within a family in the order in which they are told.
 pub fn catalogue() -> impl Iterator<Item = &'static Clause> {
@@ -15,4 +18,5 @@ pub fn find(id: &str) -> Option<&'static Clause> {
     catalogue().find(|clause| clause.id.0 == id)
 }
 
-const FAMILIES: &[&[&Clause]] = &[reap::CLAUSES];
+const FAMILIES: &[&[&Clause]] =
+    &[start::CLAUSES, reap::CLAUSES, limits::CLAUSES, stop::CLAUSES];

@@ -241,8 +241,8 @@ fn refused(error: SetupError, shown: &str, command: &TargetCommand) -> Result<La
 /// What execve(2) means by its error, for a file that is there and may be executed.
 fn exec_problem(errno: i32) -> String {
     match errno {
-        libc::ENOENT => "its interpreter, or a library that loads it, is not found".to_owned(),
-        libc::EACCES => "permission denied by the file system, or for its interpreter".to_owned(),
+        libc::ENOENT => "the interpreter that it names is not found".to_owned(),
+        libc::EACCES => "permission denied (for it on this file system, or for its interpreter)".to_owned(),
         libc::E2BIG => "the arguments and the environment are too long for the limits".to_owned(),
         libc::ENOEXEC => "not a program for this machine".to_owned(),
         _ => io::Error::from_raw_os_error(errno).to_string(),

@@ -6,8 +6,8 @@ use crate::limits::Limits;
 use crate::profile::{Effort, Model, Profile};
 use crate::scenario::{Act, Client, Condition, Instance, Payload, Sig, Who};
 use crate::trace::{
-    Acted, Circumstances, Ending, Event, Exit, Fate, Fd, FdKind, Isolation, Kept, Look, Output, Process, Socket, Span,
-    State, Trace, What, Window,
+    Acted, Circumstances, Ending, Event, Exit, Fate, Fd, FdKind, Isolation, Kept, Look, Output, Process,
+    Socket, Span, State, Trace, What, Window,
 };
 
 /// The port that the target was asked to listen on.
@@ -24,9 +24,11 @@ pub(crate) struct Build(Trace);
 impl Build {
     /// A forking server was launched, and listens.
     pub(crate) fn served() -> Self {
-        Self::empty()
-            .event(What::Launched { instance: Instance(0), pid: SERVER })
-            .awaited(Condition::Listening(Instance(0)), true, serving())
+        Self::empty().event(What::Launched { instance: Instance(0), pid: SERVER }).awaited(
+            Condition::Listening(Instance(0)),
+            true,
+            serving(),
+        )
     }
 
     /// Nothing has happened yet.
@@ -179,12 +181,20 @@ pub(crate) fn profile() -> Profile {
 
 /// A look at a server that listens and serves nobody.
 pub(crate) fn serving() -> Look {
-    Look { processes: vec![process(SERVER, 1, &[LISTENER])], sockets: vec![listening(PORT, LISTENER)], ..Look::default() }
+    Look {
+        processes: vec![process(SERVER, 1, &[LISTENER])],
+        sockets: vec![listening(PORT, LISTENER)],
+        ..Look::default()
+    }
 }
 
 /// A process of the first launch that holds these sockets.
 pub(crate) fn process(pid: i32, ppid: i32, inodes: &[u64]) -> Process {
-    let fds = (3..).zip(inodes).map(|(number, &inode)| Fd { number, kind: FdKind::Socket(inode), cloexec: Some(true) });
+    let fds = (3..).zip(inodes).map(|(number, &inode)| Fd {
+        number,
+        kind: FdKind::Socket(inode),
+        cloexec: Some(true),
+    });
     Process {
         pid,
         ppid,

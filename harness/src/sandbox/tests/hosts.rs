@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use crate::sandbox::probe;
 
 const PROBE: &str = "SOCKSPEC_TEST_PROBE";
-/// Root of a user namespace without a capability: such a one has to make a further user namespace.
-const POWERLESS: &str = "exec setpriv --bounding-set=-all --inh-caps=-all";
+/// Root who has to make a further user namespace: he has no capability but the one that it takes to map id 0.
+const POWERLESS: &str = "exec setpriv --bounding-set=-all,+setfcap --inh-caps=-all";
 
 /// Not a test, but what the tests start in place of `sockspec doctor`: prints the rungs, one a line.
 #[ctor::ctor(unsafe)]
@@ -58,6 +58,12 @@ fn a_host_without_user_namespaces_has_the_loopback_rung() {
     assert!(full.contains("sysctl -w user.max_user_namespaces=10000"), "{full}");
     assert_eq!(full.replace("Full", "NoProc"), no_proc);
     assert_eq!(loopback, "Loopback: works");
+}
+
+#[test]
+fn root_without_any_capability_is_told_which_he_needs() {
+    let Some([full, ..]) = host("exec setpriv --bounding-set=-all --inh-caps=-all") else { return };
+    assert!(full.contains("write uid_map of the enactor") && full.contains("--cap-add SETFCAP"), "{full}");
 }
 
 #[test]

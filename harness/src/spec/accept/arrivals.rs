@@ -157,20 +157,16 @@ fn silent_at_first(_: &Profile) -> BoxedStrategy<Scenario> {
 
 fn survives_child_death(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        let first = trace.ready(Instance(0))?;
-        let acceptor = first.acceptor(Instance(0)).map(|process| process.pid);
+        trace.ready(Instance(0))?;
         let came = first_step(scenario, |step| matches!(step, Step::Do(_, Act::Visit(_))));
         let came = came.ok_or_else(|| Verdict::Inconclusive("nobody came afterwards".into()))?;
         let before = trace.look_before(came);
-        let ended = trace
-            .looks()
-            .filter(|(step, _)| *step < came)
-            .flat_map(|(_, look)| look.processes.iter())
-            .filter(|process| process.ppid == acceptor.unwrap_or(0) && !process.is_zombie())
-            .filter(|process| before.is_some_and(|look| !look.lives(process.pid, process.started)));
-        let mut ended: Vec<_> = ended.map(|process| process.pid).collect();
-        ended.dedup();
-        witness(!ended.is_empty(), "no child ended before the next client came")?;
+        let locals: Vec<_> = scenario.clients().into_iter().filter_map(|client| trace.local(client)).collect();
+        let ended = trace.looks().filter(|(step, _)| *step < came).any(|(_, look)| {
+            let mut servers = locals.iter().flat_map(|local| look.servers(*local));
+            servers.any(|process| before.is_some_and(|look| !look.lives(process.pid, process.started)))
+        });
+        witness(ended, "no child ended before the next client came")?;
         trace.goes_on(scenario, came - 1, "after children have ended while it waited for a client")
     })
 }

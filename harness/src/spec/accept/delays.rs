@@ -72,16 +72,18 @@ fn in_turns(profile: &Profile) -> BoxedStrategy<Scenario> {
     let idle = (clients - 1).max(1);
     let visit = |client: u32| act(client, Act::Visit(Payload::greeting()));
     let mut steps = vec![visit(clients), visit(clients)];
-    steps.push(Step::Together((0..clients).map(|client| act(client, Act::Connect(To::Target))).collect()));
-    for _ in 0..rounds {
-        steps.extend((0..clients).map(|client| act(client, Act::Exchange(Payload::greeting()))));
+    let greet = |client: u32| act(client, Act::Exchange(Payload::greeting()));
+    // One by one, so that a short queue is never full.
+    steps.extend((0..clients).flat_map(|client| [act(client, Act::Connect(To::Target)), greet(client)]));
+    for _ in 1..rounds {
+        steps.extend((0..clients).map(greet));
     }
     if clients > 1 {
         steps.push(act(idle, Act::Close));
         steps.push(Step::Quiet);
         steps.extend([0, 1, 2].map(|n| visit(clients + 1 + n)));
     }
-    steps.extend((0..idle).map(|client| act(client, Act::Exchange(Payload::greeting()))));
+    steps.extend((0..idle).map(greet));
     steps.push(Step::Together((0..idle).map(|client| act(client, Act::Close)).collect()));
     steps.push(Step::Look);
     fixed(steps)

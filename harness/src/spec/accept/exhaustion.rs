@@ -44,8 +44,10 @@ fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
     let workers = matches!(profile.model, Model::Prefork | Model::Threads);
     let who = if profile.model == Model::Prefork { Who::Tree(Instance(0)) } else { Who::Acceptor(Instance(0)) };
     let stays = profile.concurrent && profile.clients > 1;
-    let round = profile.clients.saturating_sub(2).clamp(2, if workers { 10 } else { 3 });
     let rounds = if workers { 4 } else { 2 };
+    let round = profile.clients.saturating_sub(2).clamp(2, if workers { 10 } else { 3 });
+    // Those who are not accepted stay in the queue, although they have left.
+    let round = round.min(profile.backlog.saturating_add(1) / rounds).max(1);
     let visit = |client: u32| act(client, Act::Visit(Payload::greeting()));
     let mut steps = vec![visit(0), visit(0)];
     if stays {
@@ -55,7 +57,6 @@ fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
     for n in 0..rounds {
         let each = |act_of: fn() -> Act| (2..2 + round).map(move |client| act(client, act_of()));
         steps.extend(each(|| Act::Dial(To::Target)));
-        steps.push(Step::Together(each(|| Act::Send(Payload::greeting())).collect()));
         steps.push(if n + 1 == rounds { Step::Watch(60, 2) } else { Step::Watch(25, 1) });
         steps.push(Step::Together(each(|| Act::Close).collect()));
     }

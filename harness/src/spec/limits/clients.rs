@@ -102,10 +102,14 @@ fn flood(profile: &Profile) -> BoxedStrategy<Scenario> {
             for _ in 0..rounds {
                 steps.extend([each(0..at_once, Act::Connect(To::Target)), each(0..at_once, Act::Close)]);
             }
-            steps.extend([each(0..at_once, Act::Connect(To::Target)), each(0..at_once, Act::Send(Payload::greeting()))]);
+            steps.extend([
+                each(0..at_once, Act::Connect(To::Target)),
+                each(0..at_once, Act::Send(Payload::greeting())),
+            ]);
             steps.push(each(0..at_once, last));
             // A super-server may close its door for ten seconds after fifty clients in one; it is waited for twice.
-            steps.extend([Step::Await(Condition::Listening(FIRST)), Step::Await(Condition::Listening(FIRST))]);
+            steps
+                .extend([Step::Await(Condition::Listening(FIRST)), Step::Await(Condition::Listening(FIRST))]);
             steps.extend([Step::Await(Condition::QueueEmpty), visit(LATER), visit(LATER + 1), Step::Look]);
             Scenario::served(steps)
         })
@@ -142,7 +146,11 @@ fn more_than_there_is_room_for(profile: &Profile) -> BoxedStrategy<Scenario> {
 /// The act of all these clients, at most so many of them at once.
 fn at_most(room: u32, clients: Range<u32>, what: Act) -> Vec<Step> {
     let room = room.clamp(1, 64);
-    clients.clone().step_by(room as usize).map(|start| each(start..clients.end.min(start + room), what)).collect()
+    clients
+        .clone()
+        .step_by(room as usize)
+        .map(|start| each(start..clients.end.min(start + room), what))
+        .collect()
 }
 
 fn small_buffers(profile: &Profile) -> BoxedStrategy<Scenario> {
@@ -162,10 +170,14 @@ fn small_buffers(profile: &Profile) -> BoxedStrategy<Scenario> {
 fn serves_after_the_flood(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         started(trace)?;
-        let came = trace.all_acts().filter(|acted| matches!(acted.act, Act::Connect(_)) && acted.fate == Fate::Done).count();
+        let came = trace
+            .all_acts()
+            .filter(|acted| matches!(acted.act, Act::Connect(_)) && acted.fate == Fate::Done)
+            .count();
         witness(came >= 16, format!("{} are no flood", count(came, "client")))?;
         let expected = format!("the server lives and listens after {} came and left", count(came, "client"));
-        let flooded = |what: &What| matches!(what, What::Acted(acted) if matches!(acted.act, Act::Connect(_)));
+        let flooded =
+            |what: &What| matches!(what, What::Acted(acted) if matches!(acted.act, Act::Connect(_)));
         let served = serves_after(trace, flooded, &expected)?;
         Ok(format!("{came} came and left; {served} of {served} served afterwards"))
     })
@@ -179,13 +191,22 @@ fn nobody_is_lost(scenario: &Scenario, trace: &Trace) -> Verdict {
         for client in scenario.clients() {
             let exchanges = || trace.acts(client).filter(|acted| matches!(acted.act, Act::Exchange(_)));
             let was_served = exchanges().any(|acted| acted.fate == Fate::Done);
-            if let Some(cut_off) = exchanges().skip_while(|acted| acted.fate != Fate::Done).find(|acted| ended(acted)) {
+            if let Some(cut_off) =
+                exchanges().skip_while(|acted| acted.fate != Fate::Done).find(|acted| ended(acted))
+            {
                 return Err(Verdict::seen(
                     format!("{client}, which was being served, goes on being served when more clients come"),
-                    format!("{} of {} came back, then {}", cut_off.received, bytes(cut_off.sent), ending(cut_off)),
+                    format!(
+                        "{} of {} came back, then {}",
+                        cut_off.received,
+                        bytes(cut_off.sent),
+                        ending(cut_off)
+                    ),
                 ));
             }
-            let Some(last) = trace.acts(client).find(|acted| matches!(acted.act, Act::ReadToEnd)) else { continue };
+            let Some(last) = trace.acts(client).find(|acted| matches!(acted.act, Act::ReadToEnd)) else {
+                continue;
+            };
             beyond += usize::from(trace.acts(client).any(|acted| matches!(acted.act, Act::Dial(_))));
             if last.sent > 0 && last.received >= last.sent {
                 served += 1;
@@ -219,7 +240,8 @@ fn ending(acted: &Acted) -> &'static str {
 /// Whether the client's connection was established.
 fn joined(trace: &Trace, client: Client) -> bool {
     trace.acts(client).any(|acted| {
-        matches!(acted.act, Act::Connect(_) | Act::Dial(_) | Act::Join | Act::Send(_)) && acted.fate == Fate::Done
+        matches!(acted.act, Act::Connect(_) | Act::Dial(_) | Act::Join | Act::Send(_))
+            && acted.fate == Fate::Done
     })
 }
 
@@ -240,7 +262,9 @@ fn a_late_client_is_served(scenario: &Scenario, trace: &Trace) -> Verdict {
         let silent = clients
             .iter()
             .filter(|client| !visits(client))
-            .filter(|client| trace.acts(**client).any(|acted| acted.fate == Fate::Done && acted.local.is_some()))
+            .filter(|client| {
+                trace.acts(**client).any(|acted| acted.fate == Fate::Done && acted.local.is_some())
+            })
             .count();
         witness(silent > 0, "no silent client was connected")?;
         let late: Vec<_> = clients.iter().copied().filter(visits).collect();
@@ -253,11 +277,13 @@ fn a_late_client_is_served(scenario: &Scenario, trace: &Trace) -> Verdict {
 fn says_how_many(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
-        let exchanges: Vec<_> = trace.all_acts().filter(|acted| matches!(acted.act, Act::Exchange(_))).collect();
+        let exchanges: Vec<_> =
+            trace.all_acts().filter(|acted| matches!(acted.act, Act::Exchange(_))).collect();
         witness(!exchanges.is_empty(), "no client spoke")?;
         let served = exchanges.iter().filter(|acted| acted.fate == Fate::Done).count();
         let limit = trace.circumstances.profile.as_ref().and_then(|profile| profile.client_limit);
-        let limit = limit.map_or_else(|| "no limit was met".into(), |limit| format!("the limit seems to be {limit}"));
+        let limit =
+            limit.map_or_else(|| "no limit was met".into(), |limit| format!("the limit seems to be {limit}"));
         Ok(format!("{served} of {} were served at once; {limit}", exchanges.len()))
     })
 }
@@ -265,7 +291,8 @@ fn says_how_many(_: &Scenario, trace: &Trace) -> Verdict {
 fn all_bytes_come_back(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
-        let small = |client: &Client| trace.acts(*client).any(|acted| matches!(acted.act, Act::ReceiveBuffer(_)));
+        let small =
+            |client: &Client| trace.acts(*client).any(|acted| matches!(acted.act, Act::ReceiveBuffer(_)));
         let clients: Vec<_> = scenario.clients().into_iter().filter(small).collect();
         witness(!clients.is_empty(), "no client had a small buffer")?;
         let echoed = trace.all_served(&clients)?;
@@ -301,7 +328,10 @@ mod tests {
         assert!(matches!(crowded(|acted| (acted.sent, acted.received) = (16, 16)), Verdict::Pass(_)));
         assert!(matches!(crowded(|acted| acted.sent = 16), Verdict::Pass(_)));
         let forgotten = crowded(|acted| (acted.sent, acted.fate, acted.ending) = (16, Fate::Missed, None));
-        assert!(matches!(forgotten, Verdict::Fail(e) if e.kind == crate::verdict::Kind::Missing), "forgotten");
+        assert!(
+            matches!(forgotten, Verdict::Fail(e) if e.kind == crate::verdict::Kind::Missing),
+            "forgotten"
+        );
     }
 
     #[test]
@@ -326,6 +356,9 @@ mod tests {
         assert!(matches!((SURVIVES_FLOOD.check)(&scenario(0), &dead), Verdict::Fail(_)));
         let alive = flood().visited(LATER).looked(serving()).trace();
         assert!(matches!((SURVIVES_FLOOD.check)(&scenario(0), &alive), Verdict::Pass(_)));
-        assert!(matches!((SURVIVES_FLOOD.check)(&scenario(0), &Build::served().trace()), Verdict::Inconclusive(_)));
+        assert!(matches!(
+            (SURVIVES_FLOOD.check)(&scenario(0), &Build::served().trace()),
+            Verdict::Inconclusive(_)
+        ));
     }
 }

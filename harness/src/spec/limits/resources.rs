@@ -6,9 +6,7 @@ use proptest::strategy::{BoxedStrategy, Just};
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::fixed;
-use crate::scenario::{
-    Act, Amount, Condition, Facet, Resource, Scenario, Setting, Step, To, Who,
-};
+use crate::scenario::{Act, Amount, Condition, Facet, Resource, Scenario, Setting, Step, To, Who};
 use crate::spec::limits::{FIRST, LATER, each, serves_after, started, visit};
 use crate::trace::query::{count, judge, name, witness};
 use crate::trace::{Fate, Look, Trace, What};
@@ -135,9 +133,12 @@ fn recovers(trace: &Trace, resource: Resource) -> Verdict {
             .count();
         witness(came > 0, "no client came while the limit was in force")?;
         if runtime_gave_up(trace) {
-            return Err(Verdict::Inconclusive("the language's runtime could not start a thread of its own".into()));
+            return Err(Verdict::Inconclusive(
+                "the language's runtime could not start a thread of its own".into(),
+            ));
         }
-        let expected = format!("the server lives, and serves new clients when it has enough {resource} again");
+        let expected =
+            format!("the server lives, and serves new clients when it has enough {resource} again");
         let served = serves_after(trace, limit, &expected)?;
         Ok(format!("{} came to the limit; {served} of {served} served afterwards", count(came, "client")))
     })
@@ -153,20 +154,25 @@ fn memory_does_not_grow(_: &Scenario, trace: &Trace) -> Verdict {
     const GENEROUS_KIB: u64 = 160;
     judge(|| {
         started(trace)?;
-        let mark = trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked after the warm-up".into()))?;
+        let mark =
+            trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked after the warm-up".into()))?;
         let mut looks = vec![(0, mark)];
         let mut visits = 0_u64;
-        let after = trace.events.iter().skip_while(|event| !matches!(event.what, What::Looked { mark: true, .. }));
+        let after =
+            trace.events.iter().skip_while(|event| !matches!(event.what, What::Looked { mark: true, .. }));
         for event in after {
             match &event.what {
-                What::Acted(acted) if matches!(acted.act, Act::Visit(_)) && acted.fate == Fate::Done => visits += 1,
+                What::Acted(acted) if matches!(acted.act, Act::Visit(_)) && acted.fate == Fate::Done => {
+                    visits += 1
+                }
                 What::Awaited { look, .. } => looks.push((visits, look)),
                 _ => {}
             }
         }
         witness(looks.len() > 2 && visits >= 16, "too few clients were served to tell growth from noise")?;
         for process in mark.of(FIRST) {
-            let sizes: Option<Vec<_>> = looks.iter().map(|(n, look)| Some((*n, resident(look, process.pid)?))).collect();
+            let sizes: Option<Vec<_>> =
+                looks.iter().map(|(n, look)| Some((*n, resident(look, process.pid)?))).collect();
             let Some(sizes) = sizes else { continue };
             let grows = sizes.windows(2).all(|pair| {
                 let [(n, before), (m, after)] = [pair[0], pair[1]];
@@ -191,7 +197,8 @@ fn resident(look: &Look, pid: i32) -> Option<u64> {
 fn serves_without_files(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         started(trace)?;
-        let limit = |what: &What| matches!(what, What::Limited { resource: Resource::FileSize, done: true, .. });
+        let limit =
+            |what: &What| matches!(what, What::Limited { resource: Resource::FileSize, done: true, .. });
         witness(trace.first(limit).is_some(), "files could not be limited")?;
         let served = serves_after(trace, limit, "the server lives when it can no longer write to files")?;
         Ok(format!("{} served while no file could be written", count(served, "client")))
@@ -218,8 +225,8 @@ fn says_whether_it_works(scenario: &Scenario, trace: &Trace) -> Verdict {
 mod tests {
     use super::*;
     use crate::scenario::Payload;
-    use crate::trace::build::{Build, SERVER, process, serving};
     use crate::trace::Exit;
+    use crate::trace::build::{Build, SERVER, process, serving};
     use crate::verdict::Kind;
 
     fn limited(done: bool) -> What {
@@ -227,11 +234,11 @@ mod tests {
     }
 
     fn exhausted() -> Build {
-        Build::served()
-            .event(limited(true))
-            .done(0, Act::Dial(To::Target))
-            .event(limited(true))
-            .awaited(Condition::QueueEmpty, true, serving())
+        Build::served().event(limited(true)).done(0, Act::Dial(To::Target)).event(limited(true)).awaited(
+            Condition::QueueEmpty,
+            true,
+            serving(),
+        )
     }
 
     fn judged(trace: &Trace) -> Verdict {

@@ -74,7 +74,7 @@ fn visit(client: u32) -> Step {
 
 /// Half of the clients leave while the other half comes, again and again.
 fn come_and_go(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let half = (profile.effort.pick(2, 4, 10)).min(profile.clients / 2).max(1);
+    let half = profile.effort.pick(2, 4, 10).min(profile.clients / 2).min(profile.backlog / 2 + 1).max(1);
     let rounds = profile.effort.pick(2, 3, 20);
     let mut steps: Vec<Step> = (0..half).flat_map(come).collect();
     for _ in 0..rounds {
@@ -97,7 +97,7 @@ fn one_stays(_: &Profile) -> BoxedStrategy<Scenario> {
 }
 
 fn storm(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let most = profile.effort.pick(4, 6, 16).min(profile.clients).max(2);
+    let most = profile.effort.pick(4, 6, 16).min(profile.clients).min(2 * profile.backlog).max(2);
     let signals = profile.effort.pick(10, 20, 200);
     let stay = most / 2;
     let mut steps: Vec<Step> = (0..stay).flat_map(come).collect();

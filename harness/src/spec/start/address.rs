@@ -106,7 +106,8 @@ fn listens(_: &Scenario, trace: &Trace) -> Verdict {
         {
             return Err(Verdict::Inconclusive(format!("it could not be launched: {error}")));
         }
-        let listening = |what: &What| matches!(what, What::Awaited { condition: Condition::Listening(FIRST), .. });
+        let listening =
+            |what: &What| matches!(what, What::Awaited { condition: Condition::Listening(FIRST), .. });
         let Some(What::Awaited { met, took_us, .. }) = trace.first(listening).map(|event| &event.what) else {
             return Err(Verdict::Inconclusive("nobody waited for the server to listen".into()));
         };
@@ -145,8 +146,9 @@ fn announces_truthfully(_: &Scenario, trace: &Trace) -> Verdict {
 fn is_claim(line: &str) -> bool {
     const CLAIMS: [&str; 3] = ["listening", "ready", "accepting"];
     const NO_CLAIMS: [&str; 22] = [
-        "not", "no", "cannot", "can't", "couldn't", "unable", "error", "errors", "failed", "fail", "failure", "refused",
-        "denied", "starting", "start", "will", "trying", "try", "before", "until", "waiting", "getting",
+        "not", "no", "cannot", "can't", "couldn't", "unable", "error", "errors", "failed", "fail", "failure",
+        "refused", "denied", "starting", "start", "will", "trying", "try", "before", "until", "waiting",
+        "getting",
     ];
     let line = line.to_lowercase();
     let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '\'').collect();
@@ -176,8 +178,12 @@ fn ports(look: &Look) -> Vec<u16> {
 fn listens_on_loopback_only(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
-        witness(trace.circumstances.target.ip().to_canonical().is_loopback(), "it was not asked for a loopback address")?;
-        let rows: Vec<_> = trace.looks().flat_map(|(_, look)| look.listening(FIRST)).map(|socket| socket.local).collect();
+        witness(
+            trace.circumstances.target.ip().to_canonical().is_loopback(),
+            "it was not asked for a loopback address",
+        )?;
+        let rows: Vec<_> =
+            trace.looks().flat_map(|(_, look)| look.listening(FIRST)).map(|socket| socket.local).collect();
         witness(!rows.is_empty(), "no socket in LISTEN was seen")?;
         match rows.iter().find(|local| !local.ip().to_canonical().is_loopback()) {
             None => Ok(format!("it listens on {}", rows[0])),
@@ -195,7 +201,8 @@ fn says_its_port(_: &Scenario, trace: &Trace) -> Verdict {
         let ports = ports(look);
         witness(!ports.is_empty(), "no socket in LISTEN was seen")?;
         let output = trace.output.first();
-        let said = output.map(|output| output.stdout.text() + "\n" + &output.stderr.text()).unwrap_or_default();
+        let said =
+            output.map(|output| output.stdout.text() + "\n" + &output.stderr.text()).unwrap_or_default();
         witness(!said.trim().is_empty(), "it writes nothing at all")?;
         let numbers: Vec<&str> = said.split(|c: char| !c.is_ascii_digit()).collect();
         match ports.iter().find(|port| numbers.contains(&port.to_string().as_str())) {
@@ -214,12 +221,16 @@ fn listens_nowhere_else(_: &Scenario, trace: &Trace) -> Verdict {
         let look = trace.last_look().ok_or_else(|| Verdict::Inconclusive("nobody looked".into()))?;
         let asked = trace.circumstances.asked_port;
         let rows: Vec<_> = look.listening(FIRST).map(|socket| socket.local).collect();
-        witness(rows.iter().any(|local| local.port() == asked), "it does not listen on the port that it was given")?;
+        witness(
+            rows.iter().any(|local| local.port() == asked),
+            "it does not listen on the port that it was given",
+        )?;
         match rows.iter().find(|local| local.port() != asked) {
             None => Ok(format!("it listens on port {asked} alone")),
-            Some(other) => {
-                Err(Verdict::seen(format!("sockets in LISTEN on port {asked} only"), format!("another one on {other}")))
-            }
+            Some(other) => Err(Verdict::seen(
+                format!("sockets in LISTEN on port {asked} only"),
+                format!("another one on {other}"),
+            )),
         }
     })
 }
@@ -254,7 +265,10 @@ mod tests {
             .awaited(Condition::Listening(FIRST), false, Look::default())
             .trace();
         let Verdict::Fail(evidence) = judged(&LISTENS_IN_TIME, &trace) else { panic!("no failure") };
-        assert_eq!(evidence.observed, "the server exited with status 1; its last line: \"srv: no such option\"");
+        assert_eq!(
+            evidence.observed,
+            "the server exited with status 1; its last line: \"srv: no such option\""
+        );
         assert!(matches!(judged(&PORT_HONOURED, &trace), Verdict::Inconclusive(_)));
     }
 
@@ -266,7 +280,10 @@ mod tests {
         }
         assert!(matches!(judged(&PORT_HONOURED, &listens_at(&["127.0.0.1:7008"])), Verdict::Fail(_)));
         for open in ["0.0.0.0:7007", "[::]:7007"] {
-            assert!(matches!(judged(&ONLY_THE_REQUESTED_ADDRESS, &listens_at(&[open])), Verdict::Fail(_)), "{open}");
+            assert!(
+                matches!(judged(&ONLY_THE_REQUESTED_ADDRESS, &listens_at(&[open])), Verdict::Fail(_)),
+                "{open}"
+            );
         }
         let mapped = listens_at(&["[::ffff:127.0.0.1]:7007"]);
         assert!(matches!(judged(&ONLY_THE_REQUESTED_ADDRESS, &mapped), Verdict::Pass(_)));
@@ -279,7 +296,12 @@ mod tests {
         for claim in ["listening on 127.0.0.1:7007", "Server ready", "now accepting connections"] {
             assert!(is_claim(claim), "{claim}");
         }
-        for other in ["not ready", "error listening on :7007", "starting, will be ready soon", "address already in use"] {
+        for other in [
+            "not ready",
+            "error listening on :7007",
+            "starting, will be ready soon",
+            "address already in use",
+        ] {
             assert!(!is_claim(other), "{other}");
         }
         let said = |listening| {

@@ -77,7 +77,8 @@ pub static BAD_PORT_REFUSED: Clause = Clause {
         let mut steps = Vec::new();
         for (n, port) in (0..).zip(["65536", "-1", "abc"]) {
             let setting = Setting { port: Some(port.into()), ..Setting::default() };
-            steps.extend([Step::Launch(Instance(n), setting), Step::Await(Condition::Listening(Instance(n)))]);
+            steps
+                .extend([Step::Launch(Instance(n), setting), Step::Await(Condition::Listening(Instance(n)))]);
         }
         Just(Scenario { steps }).boxed()
     },
@@ -104,7 +105,8 @@ pub(super) fn second_instance(profile: &Profile) -> BoxedStrategy<Scenario> {
     let serves = profile.echoes && profile.model != crate::profile::Model::OneShot;
     let visits = |clients: std::ops::Range<u32>| clients.filter(move |_| serves).map(visit);
     let second = [Step::Launch(SECOND, Setting::default()), Step::Await(Condition::Listening(SECOND))];
-    let steps = announced.into_iter().chain(visits(0..1)).chain(second).chain(visits(1..3)).chain([Step::Look]);
+    let steps =
+        announced.into_iter().chain(visits(0..1)).chain(second).chain(visits(1..3)).chain([Step::Look]);
     Just(Scenario::served(steps)).boxed()
 }
 
@@ -166,31 +168,30 @@ fn says_why(_: &Scenario, trace: &Trace) -> Verdict {
         if REASONS.iter().any(|reason| lower.contains(reason)) {
             return Ok(format!("it said {:?}", said.lines().last().unwrap_or_default()));
         }
-        let said = if said.trim().is_empty() { "not a word".to_owned() } else { format!("{:?}", said.trim()) };
+        let said =
+            if said.trim().is_empty() { "not a word".to_owned() } else { format!("{:?}", said.trim()) };
         Err(Verdict::missing("a message that names the port or the error (EADDRINUSE)", said))
     })
 }
 
-/// Inodes of an instance's sockets in LISTEN on the port of the scenario.
-fn inodes(look: &Look, instance: Instance, port: u16) -> Vec<u64> {
-    let rows = look.listening(instance).filter(|socket| socket.local.port() == port);
-    rows.map(|socket| socket.inode).collect()
-}
-
-/// The sockets of both instances on the port of the first one, once the second one has come up or given up.
+/// Inodes of both instances' sockets in LISTEN: of the first one at its first address, of the second one on that port,
+/// once the second one has come up or given up.
 fn sockets_of_both(trace: &Trace) -> Result<(u16, Vec<u64>, Vec<u64>), Verdict> {
-    let port = trace
+    let at = trace
         .ready(FIRST)?
         .listening(FIRST)
         .next()
-        .map(|socket| socket.local.port())
+        .map(|socket| socket.local)
         .ok_or_else(|| Verdict::Inconclusive("no socket in LISTEN was seen".into()))?;
     let launched = |what: &What| matches!(what, What::Launched { instance: SECOND, .. });
     witness(trace.first(launched).is_some(), "no second instance was started")?;
     let (_, look) = trace
         .awaited(Condition::Listening(SECOND))
         .ok_or_else(|| Verdict::Inconclusive("nobody waited for the second instance".into()))?;
-    Ok((port, inodes(look, FIRST, port), inodes(look, SECOND, port)))
+    let first =
+        look.listening(FIRST).filter(|socket| socket.local == at).map(|socket| socket.inode).collect();
+    let second = look.listening(SECOND).filter(|socket| socket.local.port() == at.port());
+    Ok((at.port(), first, second.map(|socket| socket.inode).collect()))
 }
 
 fn stays_alone(scenario: &Scenario, trace: &Trace) -> Verdict {
@@ -200,7 +201,9 @@ fn stays_alone(scenario: &Scenario, trace: &Trace) -> Verdict {
         if !second.is_empty() && first.len() < 2 {
             return Err(Verdict::seen(
                 format!("the second instance cannot listen on port {port}, where the first one does"),
-                format!("both listen there (sockets {first:?} and {second:?}): each gets some of the clients"),
+                format!(
+                    "both listen there (sockets {first:?} and {second:?}): each gets some of the clients"
+                ),
             ));
         }
         trace.lives(FIRST, "the first instance lives when a second one is started")?;
@@ -252,8 +255,8 @@ fn refuses_bad_ports(scenario: &Scenario, trace: &Trace) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::build::{Build, PORT, SERVER, listening, process, serving};
     use crate::trace::Process;
+    use crate::trace::build::{Build, PORT, SERVER, listening, process, serving};
     use crate::verdict::Kind;
 
     fn judged(clause: &Clause, trace: &Trace) -> Verdict {
@@ -280,13 +283,19 @@ mod tests {
         let orphan = Look { processes: vec![process(7, 1, &[])], ..Look::default() };
         assert!(matches!(judged(clause, &held(Some(Exit::Code(1)), orphan).trace()), Verdict::Fail(_)));
         let still = Look { processes: vec![process(SERVER, 1, &[])], ..Look::default() };
-        assert!(matches!(judged(clause, &held(None, still).trace()), Verdict::Fail(e) if e.kind == Kind::Missing));
+        assert!(
+            matches!(judged(clause, &held(None, still).trace()), Verdict::Fail(e) if e.kind == Kind::Missing)
+        );
     }
 
     #[test]
     fn another_port_is_fine_only_where_none_was_given() {
         let sockets = vec![listening(PORT + 1, 100)];
-        let elsewhere = || Look { processes: vec![process(SERVER, 1, &[100])], sockets: sockets.clone(), ..Look::default() };
+        let elsewhere = || Look {
+            processes: vec![process(SERVER, 1, &[100])],
+            sockets: sockets.clone(),
+            ..Look::default()
+        };
         assert!(matches!(judged(&PORT_IN_USE_EXITS, &held(None, elsewhere()).trace()), Verdict::Fail(_)));
         let free = held(None, elsewhere()).profile(|profile| profile.port_given = false);
         assert!(matches!(judged(&PORT_IN_USE_EXITS, &free.trace()), Verdict::Pass(_)));
@@ -294,7 +303,9 @@ mod tests {
 
     #[test]
     fn a_reason_is_a_reason_in_any_words() {
-        for (said, fine) in [("bind: Address already in use\n", true), ("Error: EADDRINUSE\n", true), ("", false)] {
+        for (said, fine) in
+            [("bind: Address already in use\n", true), ("Error: EADDRINUSE\n", true), ("", false)]
+        {
             let trace = held(Some(Exit::Code(1)), Look::default()).stderr(said).trace();
             assert_eq!(matches!(judged(&PORT_IN_USE_MESSAGE, &trace), Verdict::Pass(_)), fine, "{said}");
         }
@@ -304,10 +315,8 @@ mod tests {
     fn a_second_instance_on_the_port_is_an_accident_unless_each_has_several_sockets() {
         let both = |first: &[u64]| {
             let mut look = serving();
-            look.processes = vec![
-                process(SERVER, 1, first),
-                Process { instance: SECOND, ..process(9, 1, &[200]) },
-            ];
+            look.processes =
+                vec![process(SERVER, 1, first), Process { instance: SECOND, ..process(9, 1, &[200]) }];
             look.sockets = first.iter().chain(&[200]).map(|&inode| listening(PORT, inode)).collect();
             Build::served()
                 .event(What::Launched { instance: SECOND, pid: 9 })

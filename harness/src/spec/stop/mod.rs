@@ -89,7 +89,12 @@ fn waits(trace: &Trace, sig: Sig) -> Result<Vec<&Look>, Verdict> {
 
 /// Of the processes that got the signal, those that still run.
 fn survivors<'a>(trace: &Trace, sig: Sig, look: &'a Look) -> Vec<&'a Process> {
-    trace.signalled(sig).iter().filter_map(|&pid| look.process(pid)).filter(|process| !process.is_zombie()).collect()
+    trace
+        .signalled(sig)
+        .iter()
+        .filter_map(|&pid| look.process(pid))
+        .filter(|process| !process.is_zombie())
+        .collect()
 }
 
 /// Clients that were connected when the signal was sent.

@@ -105,7 +105,10 @@ fn nobody_waits_in_vain(_: &Scenario, trace: &Trace) -> Verdict {
         if !same {
             return Ok("the server was started again, with a new listening socket".into());
         }
-        witness(visit.fate == Fate::Missed, format!("{} was turned away, and so does not wait", visit.client))?;
+        witness(
+            visit.fate == Fate::Missed,
+            format!("{} was turned away, and so does not wait", visit.client),
+        )?;
         Err(Verdict::missing(
             format!("no socket in LISTEN, or a process that accepts, once pid {} was killed", killed[0]),
             format!(
@@ -119,7 +122,8 @@ fn nobody_waits_in_vain(_: &Scenario, trace: &Trace) -> Verdict {
 }
 
 fn holders(look: &Look, socket: &Socket) -> String {
-    let names: Vec<_> = look.processes.iter().filter(|process| process.holds(socket.inode)).map(name).collect();
+    let names: Vec<_> =
+        look.processes.iter().filter(|process| process.holds(socket.inode)).map(name).collect();
     names.join("; ")
 }
 

@@ -68,10 +68,7 @@ pub static OLD_CLIENT_GETS_RESET: Clause = Clause {
     citations: &["RFC 9293 3.5.1", "UNP 5.15"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: |_| {
-        let old = [
-            Step::Signal(Who::Tree(FIRST), Sig::Kill),
-            Step::Await(Condition::Gone(FIRST)),
-        ];
+        let old = [Step::Signal(Who::Tree(FIRST), Sig::Kill), Step::Await(Condition::Gone(FIRST))];
         let speaks = [act(0, Act::Send(Payload::greeting())), act(0, Act::ReadToEnd), act(0, Act::Close)];
         fixed(connected(1).into_iter().chain(old).chain(relaunch()).chain(speaks))
     },
@@ -136,10 +133,9 @@ fn restarts_beside_time_wait(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let (port, look) = before_restart(trace)?;
         let waiting = connections(look, port, &[State::TimeWait]).count();
-        let reset = scenario
-            .clients()
-            .iter()
-            .any(|&client| client.0 != VISITOR && trace.acts(client).any(|acted| acted.ending == Some(Ending::Reset)));
+        let reset = scenario.clients().iter().any(|&client| {
+            client.0 != VISITOR && trace.acts(client).any(|acted| acted.ending == Some(Ending::Reset))
+        });
         witness(waiting > 0 || reset, "no connection was in TIME_WAIT when the server was started again")?;
         let beside = format!("beside {} in TIME_WAIT", count(waiting, "connection"));
         comes_back(trace, port, &beside)
@@ -152,7 +148,8 @@ fn restarts_beside_open_connections(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let (port, look) = before_restart(trace)?;
         let open: Vec<_> = connections(look, port, &OPEN).collect();
-        let reset = trace.all_acts().any(|acted| acted.client.0 != VISITOR && acted.ending == Some(Ending::Reset));
+        let reset =
+            trace.all_acts().any(|acted| acted.client.0 != VISITOR && acted.ending == Some(Ending::Reset));
         witness(!open.is_empty() || reset, "no old connection was open when the server was started again")?;
         let states: Vec<_> = open.iter().map(|socket| format!("{:?}", socket.state)).collect();
         let beside = format!("beside {} ({})", count(open.len(), "old connection"), states.join(", "));
@@ -194,10 +191,20 @@ fn old_client_is_told(_: &Scenario, trace: &Trace) -> Verdict {
         let Some(read) = old.iter().find(|acted| matches!(acted.act, Act::ReadToEnd)) else {
             return Err(Verdict::Inconclusive("no old client spoke to the new instance".into()));
         };
-        let expected = format!("{}, connected to an instance that was killed, reads end of file or a reset", read.client);
-        let news: u64 = old.iter().filter(|acted| acted.client == read.client).map(|acted| acted.spans.len() as u64).sum();
+        let expected = format!(
+            "{}, connected to an instance that was killed, reads end of file or a reset",
+            read.client
+        );
+        let news: u64 = old
+            .iter()
+            .filter(|acted| acted.client == read.client)
+            .map(|acted| acted.spans.len() as u64)
+            .sum();
         if news > 0 {
-            return Err(Verdict::seen(expected, format!("an answer from the new instance ({} bytes so far)", read.received)));
+            return Err(Verdict::seen(
+                expected,
+                format!("an answer from the new instance ({} bytes so far)", read.received),
+            ));
         }
         if read.fate == Fate::Missed && read.ending.is_none() {
             return Err(Verdict::missing(expected, format!("silence for {}", millis(read.longest_us))));
@@ -279,7 +286,8 @@ mod tests {
     fn restarted(left: State, back: bool) -> Trace {
         let left = Look { sockets: vec![connection(left, 0, 0)], ..Look::default() };
         let second = Process { instance: SECOND, ..process(9, 1, &[200]) };
-        let listens = Look { processes: vec![second], sockets: vec![listening(PORT, 200)], ..Look::default() };
+        let listens =
+            Look { processes: vec![second], sockets: vec![listening(PORT, 200)], ..Look::default() };
         let build = Build::served()
             .signalled(Who::Tree(FIRST), Sig::Kill, &[2])
             .awaited(Condition::Gone(FIRST), true, Look::default())
@@ -307,7 +315,10 @@ mod tests {
         assert!(matches!(judged(&RESTART_AT_ONCE, &restarted(State::TimeWait, true)), Verdict::Pass(_)));
         let failed = judged(&RESTART_AT_ONCE, &restarted(State::TimeWait, false));
         assert!(matches!(failed, Verdict::Fail(e) if e.kind == Kind::Missing), "no Fail");
-        assert!(matches!(judged(&RESTART_AT_ONCE, &restarted(State::FinWait2, false)), Verdict::Inconclusive(_)));
+        assert!(matches!(
+            judged(&RESTART_AT_ONCE, &restarted(State::FinWait2, false)),
+            Verdict::Inconclusive(_)
+        ));
     }
 
     #[test]

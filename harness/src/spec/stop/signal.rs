@@ -150,7 +150,11 @@ fn clients_leave_meanwhile(profile: &Profile) -> BoxedStrategy<Scenario> {
     (1..=most)
         .prop_map(move |clients| {
             let mut steps = connected(clients);
-            steps.extend([Step::Look, Step::Signal(Who::Launched(FIRST), Sig::Stopping), each(clients, Act::Close)]);
+            steps.extend([
+                Step::Look,
+                Step::Signal(Who::Launched(FIRST), Sig::Stopping),
+                each(clients, Act::Close),
+            ]);
             steps.push(Step::Await(Condition::NoZombie));
             steps.extend(ending(&profile, FIRST, Sig::Stopping).into_iter().skip(1));
             Scenario::served(steps)
@@ -180,7 +184,10 @@ fn ends_at(trace: &Trace, sig: Sig) -> Verdict {
     judge(|| {
         let looks = waits(trace, sig)?;
         let connected = clients_at(trace, sig);
-        witness(connected.is_empty(), format!("{} connected when {sig} came", count(connected.len(), "client")))?;
+        witness(
+            connected.is_empty(),
+            format!("{} connected when {sig} came", count(connected.len(), "client")),
+        )?;
         let left = survivors(trace, sig, looks[0]);
         if let Some(process) = left.first() {
             let within = trace.circumstances.limits.stop_within;
@@ -244,7 +251,9 @@ fn leaves_nobody(_: &Scenario, trace: &Trace) -> Verdict {
         }
         let within = trace.circumstances.limits.stop_within;
         Err(Verdict::missing(
-            format!("no process of the server within {within:?} of the stop signal, once its first process has ended"),
+            format!(
+                "no process of the server within {within:?} of the stop signal, once its first process has ended"
+            ),
             format!("left: {}", left.join("; ")),
         ))
     })
@@ -268,7 +277,10 @@ fn no_child_is_left(_: &Scenario, trace: &Trace) -> Verdict {
         if left.is_empty() {
             return Ok(format!("all {before} processes gone, no zombie"));
         }
-        Err(Verdict::missing("every child has ended once its client has left", format!("left: {}", left.join("; "))))
+        Err(Verdict::missing(
+            "every child has ended once its client has left",
+            format!("left: {}", left.join("; ")),
+        ))
     })
 }
 
@@ -307,9 +319,13 @@ fn the_queue_is_told(scenario: &Scenario, trace: &Trace) -> Verdict {
             .filter_map(|client| trace.acts(client).find(|acted| matches!(acted.act, Act::ReadToEnd)))
             .collect();
         witness(!waited.is_empty(), "no client waited in the queue")?;
-        if let Some(acted) = waited.iter().find(|acted| acted.fate == Fate::Missed && acted.ending.is_none()) {
+        if let Some(acted) = waited.iter().find(|acted| acted.fate == Fate::Missed && acted.ending.is_none())
+        {
             return Err(Verdict::missing(
-                format!("{}, in the accept queue when the stop signal came, is served, reset or closed", acted.client),
+                format!(
+                    "{}, in the accept queue when the stop signal came, is served, reset or closed",
+                    acted.client
+                ),
                 format!("silence for {}", millis(acted.longest_us)),
             ));
         }
@@ -337,7 +353,9 @@ mod tests {
     #[test]
     fn a_server_that_still_runs_has_not_stopped() {
         let trace = stopped(serving(), Sig::Stopping).trace();
-        assert!(matches!((SIGTERM.check)(&Scenario::default(), &trace), Verdict::Fail(e) if e.kind == Kind::Missing));
+        assert!(
+            matches!((SIGTERM.check)(&Scenario::default(), &trace), Verdict::Fail(e) if e.kind == Kind::Missing)
+        );
     }
 
     #[test]
@@ -371,10 +389,16 @@ mod tests {
     fn statuses_that_say_stopped_are_well() {
         let with = |exit| stopped(Look::default(), Sig::Stopping).exited(0, exit).trace();
         for exit in [Exit::Code(0), Exit::Code(143), Exit::Signal(15)] {
-            assert!(matches!((STATUS.check)(&Scenario::default(), &with(exit)), Verdict::Pass(_)), "{exit:?}");
+            assert!(
+                matches!((STATUS.check)(&Scenario::default(), &with(exit)), Verdict::Pass(_)),
+                "{exit:?}"
+            );
         }
         for exit in [Exit::Code(1), Exit::Signal(11), Exit::Signal(6)] {
-            assert!(matches!((STATUS.check)(&Scenario::default(), &with(exit)), Verdict::Fail(_)), "{exit:?}");
+            assert!(
+                matches!((STATUS.check)(&Scenario::default(), &with(exit)), Verdict::Fail(_)),
+                "{exit:?}"
+            );
         }
     }
 }

@@ -1,0 +1,227 @@
+//! What was decided from what was typed: everything a check needs, with nothing left to look up.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::globs::{did_you_mean, nearest, problem};
+use super::{CheckArgs, Format, program};
+use crate::clause::{Clause, Level};
+use crate::command::TargetCommand;
+use crate::plan::{Options, glob_matches};
+use crate::profile::Effort;
+use crate::report::Detail;
+use crate::report::command_line::{REFERENCE_ARGS, quote};
+use crate::scenario::Sig;
+use crate::trace::Isolation;
+
+/// Everything that `sockspec check` does.
+#[derive(Clone, Debug)]
+pub struct CheckOptions {
+    /// The server.
+    pub command: TargetCommand,
+    /// What is tried, and how.
+    pub options: Options,
+    /// The least isolation with which the verdict counts.
+    pub require: Option<Isolation>,
+    /// How the report is printed.
+    pub format: Format,
+    /// How much of it.
+    pub detail: Detail,
+    /// Where to; `None` is stdout.
+    pub output: Option<PathBuf>,
+    /// Whether a failed SHOULD fails the run.
+    pub strict: bool,
+    /// Where the traces of failures are kept.
+    pub keep: Option<PathBuf>,
+}
+
+/// Something on the command line cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UsageError {
+    /// Not a glob.
+    #[error("{}{glob}: {problem}", prefix(option))]
+    Glob {
+        /// The option that it was given to; empty for none.
+        option: &'static str,
+        /// What was typed.
+        glob: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A glob without a clause.
+    #[error("{}{glob}: matches no clause{}", prefix(option), did_you_mean(nearest))]
+    NoMatch {
+        /// The option that it was given to; empty for none.
+        option: &'static str,
+        /// What was typed.
+        glob: String,
+        /// What may have been meant.
+        nearest: Vec<String>,
+    },
+    /// No such clause.
+    #[error("{id}: no such clause{}", did_you_mean(nearest))]
+    NoClause {
+        /// What was typed.
+        id: String,
+        /// What may have been meant.
+        nearest: Vec<String>,
+    },
+    /// The server cannot be started.
+    #[error("{0}")]
+    Command(String),
+}
+
+impl CheckOptions {
+    /// Decides what to do. `sockspec` is this program, which is also the reference server.
+    ///
+    /// # Errors
+    /// If a glob matches no clause of the catalogue, or the command cannot be run.
+    pub fn decide(args: CheckArgs, catalogue: &[&Clause], sockspec: &Path) -> Result<Self, UsageError> {
+        check_globs("--only", &args.only, catalogue)?;
+        check_globs("--skip", &args.skip, catalogue)?;
+        let repeat = repeat(&args);
+        let env: BTreeMap<String, String> = args.env.into_iter().collect();
+        if let Some(program) = args.command.first() {
+            program::look_for(program, args.cwd.as_deref(), &env).map_err(UsageError::Command)?;
+        }
+        let argv = if args.command.is_empty() { reference(sockspec) } else { args.command };
+        let defaults = Options::default();
+        let detail = match (args.quiet, args.verbose) {
+            (true, _) => Detail::Quiet,
+            (false, true) => Detail::Verbose,
+            (false, false) => Detail::Normal,
+        };
+        Ok(Self {
+            command: TargetCommand {
+                env,
+                cwd: args.cwd,
+                addr: args.addr,
+                backlog: args.backlog,
+                stop: args.stop_signal,
+                ..TargetCommand::new(argv)
+            },
+            options: Options {
+                only: args.only,
+                skip: args.skip,
+                level: args.level.into(),
+                effort: args.effort.into(),
+                clients: args.clients,
+                seed: args.seed,
+                jobs: args.jobs.unwrap_or(defaults.jobs),
+                time: args.time,
+                timeout_scale: args.timeout_scale,
+                isolation: args.isolation.rung(),
+                repeat,
+            },
+            require: args.require.map(|super::Require::Full| Isolation::Full),
+            format: args.format,
+            detail,
+            output: args.output,
+            strict: args.strict,
+            keep: args.keep,
+        })
+    }
+}
+
+fn prefix(option: &str) -> String {
+    if option.is_empty() { String::new() } else { format!("{option} ") }
+}
+
+/// The command of the built-in reference server.
+fn reference(sockspec: &Path) -> Vec<String> {
+    let program = sockspec.to_string_lossy().into_owned();
+    std::iter::once(program).chain(REFERENCE_ARGS.map(str::to_owned)).collect()
+}
+
+fn check_globs(option: &'static str, globs: &[String], catalogue: &[&Clause]) -> Result<(), UsageError> {
+    for glob in globs {
+        matching(option, glob, catalogue)?;
+    }
+    Ok(())
+}
+
+/// The clauses whose ids match the glob.
+fn matching<'a>(
+    option: &'static str,
+    glob: &str,
+    catalogue: &[&'a Clause],
+) -> Result<Vec<&'a Clause>, UsageError> {
+    if let Some(problem) = problem(glob) {
+        return Err(UsageError::Glob { option, glob: glob.to_owned(), problem });
+    }
+    let matching: Vec<&Clause> =
+        catalogue.iter().copied().filter(|clause| glob_matches(glob, clause.id)).collect();
+    if matching.is_empty() {
+        let nearest = nearest(glob, catalogue);
+        return Err(UsageError::NoMatch { option, glob: glob.to_owned(), nearest });
+    }
+    Ok(matching)
+}
+
+/// The clauses that `list` prints, in the order of the catalogue: all where no glob is given.
+///
+/// # Errors
+/// If a glob matches no clause.
+pub fn listed<'a>(
+    globs: &[String],
+    level: Level,
+    catalogue: &[&'a Clause],
+) -> Result<Vec<&'a Clause>, UsageError> {
+    let mut wanted = Vec::new();
+    for glob in globs {
+        wanted.extend(matching("", glob, catalogue)?.into_iter().map(|clause| clause.id));
+    }
+    let listed =
+        |clause: &&&Clause| clause.level >= level && (globs.is_empty() || wanted.contains(&clause.id));
+    Ok(catalogue.iter().filter(listed).copied().collect())
+}
+
+/// The clause with this id.
+///
+/// # Errors
+/// If there is none; with those that may have been meant.
+pub fn clause<'a>(id: &str, catalogue: &[&'a Clause]) -> Result<&'a Clause, UsageError> {
+    catalogue
+        .iter()
+        .find(|clause| clause.id.0 == id)
+        .copied()
+        .ok_or_else(|| UsageError::NoClause { id: id.to_owned(), nearest: nearest(id, catalogue) })
+}
+
+/// What differs from the defaults, and changes what a clause sees. The seed and the clause are said anyway.
+fn repeat(args: &CheckArgs) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut say = |option: &str, value: &str| said.push(format!("{option} {}", quote(value)));
+    if Effort::from(args.effort) != Effort::Default {
+        say("--effort", if Effort::from(args.effort) == Effort::Quick { "quick" } else { "thorough" });
+    }
+    if args.clients != 20 {
+        say("--clients", &args.clients.to_string());
+    }
+    if let Some(backlog) = args.backlog {
+        say("--backlog", &backlog.to_string());
+    }
+    if args.addr != std::net::IpAddr::from([127, 0, 0, 1]) {
+        say("--addr", &args.addr.to_string());
+    }
+    for (name, value) in &args.env {
+        say("--env", &format!("{name}={value}"));
+    }
+    if let Some(cwd) = &args.cwd {
+        say("--cwd", &cwd.to_string_lossy());
+    }
+    if args.stop_signal != Sig::Term {
+        say("--stop-signal", &args.stop_signal.to_string());
+    }
+    if (args.timeout_scale - 1.0).abs() > f64::EPSILON {
+        say("--timeout-scale", &args.timeout_scale.to_string());
+    }
+    if let Some(rung) = clap::ValueEnum::to_possible_value(&args.isolation)
+        && args.isolation.rung().is_some()
+    {
+        say("--isolation", rung.get_name());
+    }
+    said
+}

@@ -1,0 +1,56 @@
+//! Says what a run has found, and what the catalogue and the host are like. It runs nothing: it writes data to a
+//! `Write`.
+//!
+//! Text is written with colours; whoever opens the destination strips them where they are not wanted. Whatever comes
+//! from the server under test is cleaned of control bytes first.
+
+pub mod command_line;
+pub mod destination;
+pub mod doctor;
+pub mod explain;
+pub mod json;
+pub mod keep;
+pub mod list;
+pub mod progress;
+pub mod text;
+
+mod finding;
+mod page;
+mod tally;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+pub(crate) mod sample;
+
+/// How much of a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Failures and the verdict.
+    Quiet,
+    /// A line for each family, failures, what could not be judged, the verdict.
+    #[default]
+    Normal,
+    /// Every clause with what was seen.
+    Verbose,
+}
+
+/// How a text is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// How much of it.
+    pub detail: Detail,
+    /// Columns; text is wrapped there.
+    pub width: usize,
+    /// Whether a failed SHOULD fails the run.
+    pub strict: bool,
+}
+
+/// Columns where the width of the terminal is not known.
+pub const WIDTH_DEFAULT: usize = 100;
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { detail: Detail::Normal, width: WIDTH_DEFAULT, strict: false }
+    }
+}

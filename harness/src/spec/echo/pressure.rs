@@ -1,0 +1,244 @@
+//! Back-pressure: a client that does not read is made to wait, and loses nothing.
+
+use proptest::prelude::Just;
+use proptest::strategy::{BoxedStrategy, Strategy};
+
+use crate::clause::{Clause, ClauseId, Level, Need};
+use crate::profile::Profile;
+use crate::scenario::{Act, Client, Instance, Payload, Scenario, Setting, Step, To, act};
+use crate::trace::aftermath::left_working;
+use crate::trace::query::{bytes, judge, witness};
+use crate::trace::{Acted, Ending, Fate, Isolation, Look, Trace};
+use crate::verdict::Verdict;
+
+/// A client that does not read is blocked in the end.
+pub(super) static BACKPRESSURE_BLOCKS: Clause = Clause {
+    id: ClauseId("echo.backpressure-blocks"),
+    level: Level::Must,
+    requirement: "The server stops taking input from a client that does not read, and does not end its connection.",
+    why: "A server that reads on and keeps the answers in memory can be filled by one client until it is killed. The cure \
+          is to read only as much as can be written: with a blocking write, or a bounded buffer for each client.",
+    citations: &["RFC 9293 3.8.6", "UNP 16.2", "POSIX.1-2024 send"],
+    needs: &[Need::Echo, Need::Lasting],
+    scenarios: stalled,
+    check: backpressure_blocks,
+};
+
+/// And gets everything when it reads again.
+pub(super) static BACKPRESSURE_RESUMES: Clause = Clause {
+    id: ClauseId("echo.backpressure-resumes"),
+    level: Level::Must,
+    requirement: "The server goes on, and loses no byte, when a client that was blocked reads again.",
+    why: "The moment at which a full buffer has room again is the one that is easily missed: an event that was not asked \
+          for, a rest that was forgotten. The client then waits for ever for its own bytes.",
+    citations: &["RFC 862", "RFC 9293 3.8.6", "UNP 16.2"],
+    needs: &[Need::Echo, Need::Lasting],
+    scenarios: stalled,
+    check: backpressure_resumes,
+};
+
+/// A reader that takes little at a time.
+pub(super) static SLOW_READER: Clause = Clause {
+    id: ClauseId("echo.slow-reader"),
+    level: Level::Must,
+    requirement: "The server sends everything to a client that reads slowly through a small window.",
+    why: "Phones and full disks read slowly. A server that gives up, or that takes part of a write for the whole, serves \
+          only those who read fast.",
+    citations: &["RFC 862", "RFC 9293 3.8.6.2"],
+    needs: &[Need::Echo, Need::Lasting],
+    scenarios: stalled,
+    check: slow_reader,
+};
+
+/// A window that stays closed for a while.
+pub(super) static ZERO_WINDOW: Clause = Clause {
+    id: ClauseId("echo.zero-window"),
+    level: Level::Should,
+    requirement: "The server keeps a connection whose client takes nothing for longer than a probe interval.",
+    why: "A window of zero is an order to wait, not an error. A send timeout of milliseconds, or a busy loop around EAGAIN, \
+          makes a pause of the client into its end or into a spinning server.",
+    citations: &["RFC 9293 3.8.6.1", "RFC 1122 4.2.2.17"],
+    needs: &[Need::Echo, Need::Lasting],
+    scenarios: stalled,
+    check: zero_window,
+};
+
+/// A write that took only a part is continued.
+pub(super) static SHORT_WRITES_CONTINUED: Clause = Clause {
+    id: ClauseId("echo.short-writes-continued"),
+    level: Level::Must,
+    requirement: "The server sends the rest when a write has taken only a part of the bytes.",
+    why: "send may take fewer bytes than it was given, above all on non-blocking sockets and after a signal. What is not \
+          sent again is lost, but only on slow days. The cure is a loop until all is written.",
+    citations: &["POSIX.1-2024 send", "POSIX.1-2024 write", "UNP 3.9"],
+    needs: &[Need::Echo, Need::Lasting],
+    scenarios: stalled,
+    check: short_writes_continued,
+};
+
+/// Bytes after which a server that still takes input without a reader counts as unbounded: far more than all buffers of
+/// a connection hold, even where they cannot be made small.
+const STALL_MAX: u64 = 32 << 20;
+
+/// Clients that do not read, all at once: one sends all it can, one has a payload, one reads slowly through a small
+/// window. Others come meanwhile. Then they read, one after another, so that a server of one client at a time can follow.
+pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let setting = Setting { buffers: Some(16_384), ..Setting::default() };
+    let len = profile.effort.pick(200_000, 300_000, 2_000_000);
+    let pause = profile.effort.pick(200, 250, 5000);
+    let come = |client: u32| act(client, Act::Connect(To::Target));
+    let all = profile.clients.min(4);
+    let mut steps = vec![come(0)];
+    if all > 1 || !profile.concurrent {
+        steps.push(come(1));
+    }
+    let slow = all > 3 || !profile.concurrent;
+    if slow {
+        steps.extend([act(2, Act::ReceiveBuffer(4096)), come(2)]);
+    }
+    steps.push(Step::Look);
+    let sending = [
+        (0, Act::Stall { max: STALL_MAX }),
+        (1, Act::Send(Payload::of(len))),
+        (2, Act::Send(Payload::of(100_000))),
+    ];
+    let there = if slow { 3 } else { all.min(2) };
+    steps.push(Step::Together(sending.into_iter().take(there as usize).map(|(c, a)| act(c, a)).collect()));
+    steps.push(Step::Watch(pause, 1));
+    if profile.concurrent && all > there {
+        steps.extend([3, 4].map(|client| act(client, Act::Visit(Payload::greeting()))));
+    }
+    // The second one ends its stream while it is owed most of it.
+    if there > 1 {
+        steps.push(act(1, Act::HalfClose));
+    }
+    steps.extend([act(0, Act::Read), act(0, Act::Exchange(Payload::greeting()))]);
+    steps.extend([act(0, Act::HalfClose), act(0, Act::ReadToEnd), act(0, Act::Close)]);
+    if there > 1 {
+        steps.extend([act(1, Act::ReadToEnd), act(1, Act::Close)]);
+    }
+    if slow {
+        steps.push(act(2, Act::ReadSlowly { bytes: 512, pause_ms: 10, times: profile.effort.pick(5, 10, 100) }));
+        steps.extend([act(2, Act::HalfClose), act(2, Act::ReadToEnd), act(2, Act::Close)]);
+    }
+    steps.push(Step::Look);
+    Just(Scenario::launched(setting, steps)).boxed()
+}
+
+/// Acts that sent without reading, and left much unread.
+fn unread(trace: &Trace) -> impl Iterator<Item = &Acted> {
+    trace.all_acts().filter(|acted| {
+        matches!(acted.act, Act::Stall { .. } | Act::Send(_)) && acted.sent >= acted.received + (32 << 10)
+    })
+}
+
+fn backpressure_blocks(scenario: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        trace.ready(Instance(0))?;
+        left_working(scenario)?;
+        let stall = trace.all_acts().find(|acted| matches!(acted.act, Act::Stall { .. }));
+        let stall = stall.ok_or_else(|| Verdict::Inconclusive("no client sent without reading".into()))?;
+        let Act::Stall { max } = stall.act else {
+            return Err(Verdict::Inconclusive("no client sent without reading".into()));
+        };
+        let client = stall.client;
+        let expected = format!("{client}, who does not read, is made to wait");
+        if stall.fate == Fate::Stalled {
+            let cut_off = trace.acts(client).find(|acted| acted.ending.is_some() && acted.received < acted.sent);
+            if let Some(acted) = cut_off {
+                let ending = if acted.ending == Some(Ending::Eof) { "end of file" } else { "a reset" };
+                return Err(Verdict::seen(
+                    expected,
+                    format!("after {} it gets {ending}, {} still owed", bytes(acted.sent), acted.sent - acted.received),
+                ));
+            }
+            trace.lives(Instance(0), &expected)?;
+            return Ok(format!("{client} was made to wait after {}", bytes(stall.sent)));
+        }
+        if stall.fate == Fate::Ended {
+            let observed = format!("the connection ended after {} without a reader", bytes(stall.sent));
+            return Err(Verdict::seen(expected, observed));
+        }
+        witness(stall.fate == Fate::Done && stall.sent >= max && max >= STALL_MAX, "the client did not get to sending much")?;
+        let grown = memory_grown(trace);
+        // Where the kernel's buffers cannot be made small they may hold much; memory of the server's own is proof.
+        let own_buffers = trace.circumstances.isolation > Isolation::Loopback;
+        witness(own_buffers || grown * 1024 >= max / 4, "the kernel's buffers took all that was sent")?;
+        Err(Verdict::seen(
+            expected,
+            format!("the server took {} that were not read back; its memory grew by {grown} KiB", bytes(stall.sent)),
+        ))
+    })
+}
+
+/// KiB by which the resident memory of all processes grew from the first look with clients to the largest.
+fn memory_grown(trace: &Trace) -> u64 {
+    let resident = |look: &Look| look.of(Instance(0)).map(|process| process.rss_kib).sum::<u64>();
+    let first = trace.plain_looks().next().map_or(0, resident);
+    trace.plain_looks().map(resident).max().unwrap_or(0).saturating_sub(first)
+}
+
+fn backpressure_resumes(scenario: &Scenario, trace: &Trace) -> Verdict {
+    read_again(scenario, trace, |act| matches!(act, Act::Stall { .. }))
+}
+
+fn short_writes_continued(scenario: &Scenario, trace: &Trace) -> Verdict {
+    read_again(scenario, trace, |act| matches!(act, Act::Stall { .. } | Act::Send(_)))
+}
+
+fn slow_reader(scenario: &Scenario, trace: &Trace) -> Verdict {
+    let slow: Vec<Client> = trace
+        .all_acts()
+        .filter(|acted| matches!(acted.act, Act::ReadSlowly { .. }))
+        .map(|acted| acted.client)
+        .collect();
+    if slow.is_empty() {
+        // Too few clients at once are served for a third: the second one is the slowest there is.
+        return read_again(scenario, trace, |act| matches!(act, Act::Send(_)));
+    }
+    judge(|| {
+        trace.ready(Instance(0))?;
+        left_working(scenario)?;
+        let sent = unread(trace).find(|acted| slow.contains(&acted.client)).map_or(0, |acted| acted.sent);
+        witness(sent > 0, "the slow reader had left nothing unread")?;
+        trace.all_served(&slow)?;
+        Ok(format!("{} read slowly, none lost", bytes(sent)))
+    })
+}
+
+fn zero_window(scenario: &Scenario, trace: &Trace) -> Verdict {
+    /// A probe is sent after the retransmission timeout, which is no less than 200 ms.
+    const PROBE_US: u64 = 200_000;
+    judge(|| {
+        let stall = trace.events.iter().position(|event| match &event.what {
+            crate::trace::What::Acted(acted) => matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Stalled,
+            _ => false,
+        });
+        let stall = stall.ok_or_else(|| Verdict::Inconclusive("no client's window was closed".into()))?;
+        let read = trace.events[stall..].iter().find_map(|event| match &event.what {
+            crate::trace::What::Acted(acted) if acted.act == Act::Read => Some(event.at_us - acted.took_us),
+            _ => None,
+        });
+        let closed_us = read.map_or(0, |read| read.saturating_sub(trace.events[stall].at_us));
+        witness(closed_us >= PROBE_US, "the window was closed for too short a time")?;
+        Ok(closed_us)
+    }
+    .map(|closed_us: u64| format!("the window was closed for {} ms", closed_us / 1000)))
+    .and(|| backpressure_resumes(scenario, trace))
+}
+
+/// Passes if each client that had left much unread, in such an act, got all of it in the end.
+fn read_again(scenario: &Scenario, trace: &Trace, wanted: fn(&Act) -> bool) -> Verdict {
+    judge(|| {
+        trace.ready(Instance(0))?;
+        left_working(scenario)?;
+        let clients: Vec<Client> = unread(trace).filter(|acted| wanted(&acted.act)).map(|acted| acted.client).collect();
+        witness(!clients.is_empty(), "no client had left much unread")?;
+        let reads = |client: &Client| {
+            trace.acts(*client).any(|acted| matches!(acted.act, Act::Read | Act::ReadToEnd | Act::ReadSlowly { .. }))
+        };
+        witness(clients.iter().all(reads), "a client never read again")?;
+        let back = trace.all_served(&clients)?;
+        Ok(format!("{} came back after the wait", bytes(back)))
+    })
+}
