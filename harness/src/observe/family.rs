@@ -6,10 +6,8 @@ use std::path::Path;
 use crate::error::Error;
 use crate::observe::proc_dir::ProcDir;
 use crate::scenario::Instance;
+use crate::target::MARKER;
 use crate::trace::Process;
-
-/// The variable in the environment of a launched process that says which launch it is; its children inherit it.
-pub const MARKER: &str = "SOCKSPEC_INSTANCE";
 
 /// What is remembered of the launches.
 #[derive(Debug, Default)]

@@ -19,7 +19,6 @@ pub mod process;
 pub mod socket;
 
 pub use cpu::Usage;
-pub use family::MARKER;
 pub use process::{Depth, Seen};
 pub use socket::{Sockets, States};
 
@@ -149,5 +148,65 @@ impl Numbers {
     /// The parent's own number, or 1 where it is not of the target.
     fn pid(&self, number: i32) -> i32 {
         self.0.get(&number).copied().unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::trace::FdKind;
+
+    fn dirs(pids: &[i32]) -> Vec<(i32, PathBuf)> {
+        pids.iter().map(|pid| (*pid, format!("/proc/{pid}").into())).collect()
+    }
+
+    fn sleeper() -> (Child, i32) {
+        let sleeper = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let pid = i32::try_from(sleeper.id()).unwrap();
+        (sleeper, pid)
+    }
+
+    #[test]
+    fn a_process_is_seen_alive_then_as_a_zombie_then_no_more() {
+        let mut observer = Observer::open().unwrap();
+        let (mut sleeper, pid) = sleeper();
+        observer.launched(Instance(4), pid);
+
+        let look = observer.look_thoroughly(&dirs(&[pid])).unwrap();
+        let process = look.process(pid).unwrap();
+        assert_eq!((process.instance, process.ppid, process.comm.as_str()), (Instance(4), 1, "sleep"));
+        assert!(process.exe.starts_with('/') && process.threads == 1 && process.fds_readable);
+        let stdin = process.fds.first().unwrap();
+        assert_eq!((stdin.number, stdin.cloexec), (0, Some(false)));
+        assert_eq!(stdin.kind, FdKind::File("/dev/null".to_owned()));
+        let alive = observer.usage();
+        assert!(alive.cpu_ns > 0 && alive.switches > 0);
+
+        sleeper.kill().unwrap();
+        nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(pid)),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        )
+        .unwrap();
+        let look = observer.look(&dirs(&[pid])).unwrap();
+        let process = look.process(pid).unwrap();
+        assert!(process.is_zombie() && process.fds.is_empty() && process.fds_readable);
+
+        sleeper.wait().unwrap();
+        assert_eq!(observer.look(&dirs(&[pid])).unwrap().processes, []);
+        assert!(observer.usage().cpu_ns >= alive.cpu_ns, "what it used is not forgotten");
+    }
+
+    #[test]
+    fn threads_are_summed() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || wait.recv().unwrap_err());
+        let seen = process::read(Path::new("/proc/self"), me, Depth::Glance).unwrap().unwrap();
+        assert!(seen.process.threads >= 2 && seen.busy >= 1, "{seen:?}");
+        drop(release);
+        thread.join().unwrap();
     }
 }

@@ -71,8 +71,9 @@ impl Parent {
 
 /// Makes the sandbox from inside.
 fn make(terms: &Terms<'_>, scratch: &Scratch) -> Result<Sandbox, Error> {
+    // 1 is too little for any file, and unlike 0 it keeps the kernel from starting a core handler: core(5).
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE).attempt(|| "read RLIMIT_CORE".into())?;
-    setrlimit(Resource::RLIMIT_CORE, 0, hard).attempt(|| "set RLIMIT_CORE".into())?;
+    setrlimit(Resource::RLIMIT_CORE, hard.min(1), hard).attempt(|| "set RLIMIT_CORE".into())?;
     let base = match terms.isolation {
         Isolation::Full => {
             mounts::make_private()?;

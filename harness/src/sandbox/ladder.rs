@@ -59,7 +59,7 @@ pub fn probe() -> Result<Host, Error> {
         host.rungs.push(Rung {
             isolation,
             remedy: outcome.as_ref().err().and_then(remedy::of),
-            outcome: outcome.map(drop).map_err(|error| in_full(&error)),
+            outcome: outcome.map(drop).map_err(|error| error.in_full()),
         });
     }
     Ok(host)
@@ -88,17 +88,8 @@ impl std::fmt::Display for Rung {
     }
 }
 
-/// An error with all its causes.
-fn in_full(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut at: &dyn std::error::Error = error;
-    while let Some(cause) = at.source() {
-        text = format!("{text}: {cause}");
-        at = cause;
-    }
-    text
-}
-
+// A constructor may not rely on what std sets up for `main`: `take_over` uses the environment, descriptors and the heap,
+// which libc has set up before any constructor of the program runs.
 #[ctor::ctor(unsafe)]
 fn serve() {
     worker::take_over(SERVICE, try_rung);

@@ -3,7 +3,12 @@
 use crate::clause::Clause;
 
 pub mod start;
+pub mod accept;
+pub mod echo;
+pub mod close;
+pub mod fork;
 pub mod reap;
+pub mod fd;
 pub mod limits;
 pub mod stop;
 
@@ -18,5 +23,14 @@ pub fn find(id: &str) -> Option<&'static Clause> {
     catalogue().find(|clause| clause.id.0 == id)
 }
 
-const FAMILIES: &[&[&Clause]] =
-    &[start::CLAUSES, reap::CLAUSES, limits::CLAUSES, stop::CLAUSES];
+const FAMILIES: &[&[&Clause]] = &[
+    start::CLAUSES,
+    accept::CLAUSES,
+    echo::CLAUSES,
+    close::CLAUSES,
+    fork::CLAUSES,
+    reap::CLAUSES,
+    fd::CLAUSES,
+    limits::CLAUSES,
+    stop::CLAUSES,
+];

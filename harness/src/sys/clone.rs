@@ -13,6 +13,7 @@ use std::os::linux::fs::MetadataExt;
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
+use nix::sys::signal::SigSet;
 
 /// Which of the two processes this is.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub fn fork(namespaces: CloneFlags) -> io::Result<Forked> {
     }
 }
 
-/// Makes a child that does nothing until it is killed. It shares the caller's descriptor table, so that it keeps no
+/// Makes a child that does nothing until it gets SIGKILL. It shares the caller's descriptor table, so that it keeps no
 /// socket or pipe open which the caller closes. Unlike [`fork`] this may be called by a process with threads.
 ///
 /// # Errors
@@ -65,14 +66,18 @@ pub fn idle_child() -> io::Result<(i32, OwnedFd)> {
     let mut pidfd: RawFd = -1;
     let flags = libc::c_long::from(libc::CLONE_FILES | libc::CLONE_PIDFD | libc::SIGCHLD);
     let null = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: as in `fork`; instead of being the only thread, the child calls nothing but pause(2), which is
-    // async-signal-safe, so it cannot wait for a lock that was held when it was copied.
+    // SAFETY: as in `fork`; instead of being the only thread, the child calls nothing but sigprocmask(2) and pause(2),
+    // which are async-signal-safe, so it cannot wait for a lock that was held when it was copied.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, null, &raw mut pidfd, null, null) };
     match Errno::result(pid)? {
-        0 => loop {
-            // SAFETY: pause(2) takes no pointers.
-            unsafe { libc::pause() };
-        },
+        0 => {
+            // A signal that the caller's children send to everybody is not for it.
+            let _ = SigSet::all().thread_block();
+            loop {
+                // SAFETY: pause(2) takes no pointers.
+                unsafe { libc::pause() };
+            }
+        }
         pid => {
             let pid = i32::try_from(pid).map_err(io::Error::other)?;
             // SAFETY: CLONE_PIDFD has stored a new descriptor there, as in `fork`.

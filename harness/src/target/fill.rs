@@ -15,8 +15,8 @@ const BACKLOG: u32 = 128;
 /// Variables of ours that are no business of the target's begin like this.
 const OURS: &str = "SOCKSPEC_WORKER";
 
-/// The variable that says which launch a process descends from: `observe` looks for it.
-const MARKER: &str = "SOCKSPEC_INSTANCE";
+/// The variable in the environment of a launched process that says which launch it is; its children inherit it.
+pub const MARKER: &str = "SOCKSPEC_INSTANCE";
 
 /// What the placeholders say.
 #[derive(Debug)]

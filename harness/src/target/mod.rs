@@ -7,5 +7,6 @@ pub mod output;
 mod program;
 mod stdio;
 
+pub use fill::MARKER;
 pub use launch::{Fill, Launch, Running, launch};
 pub use output::{Drained, Output};

@@ -24,15 +24,14 @@ pub fn left_working(scenario: &Scenario) -> Result<(), Verdict> {
                 return Err(Verdict::Inconclusive(format!("the scenario sends {sig} to the server")));
             }
             Step::Signal(who, Sig::Stop) => {
-                let goes_on = |step: &&&Step| {
-                    matches!(step, Step::Signal(other, Sig::Cont) if other == who || matches!(other, Who::Tree(_)))
+                let goes_on = |step: &&Step| match step {
+                    Step::Signal(other, Sig::Cont) => other == who || matches!(other, Who::Tree(_)),
+                    _ => false,
                 };
-                witness(later.iter().any(|step| goes_on(&step)), format!("{who} stays stopped"))?;
+                witness(later.iter().any(goes_on), format!("{who} stays stopped"))?;
             }
             Step::Limit(_, resource, Amount::InUse | Amount::Exactly(_)) => {
-                let lifted = |step: &&Step| {
-                    matches!(step, Step::Limit(_, other, Amount::Original) if other == resource)
-                };
+                let lifted = |step: &&Step| matches!(step, Step::Limit(_, other, Amount::Original) if other == resource);
                 witness(later.iter().any(lifted), format!("the limit of {resource} stays"))?;
             }
             _ => {}
@@ -111,9 +110,10 @@ impl Trace {
         let before = self.before(step);
         for &client in clients.iter().filter(|&&client| before.acts(client).next().is_some()) {
             before.served(client).map_err(|verdict| match verdict {
-                Verdict::Fail(evidence) => {
-                    Verdict::Inconclusive(format!("{client} was not served to begin with: {}", evidence.observed))
-                }
+                Verdict::Fail(evidence) => Verdict::Inconclusive(format!(
+                    "{client} was not served to begin with: {}",
+                    evidence.observed
+                )),
                 other => other,
             })?;
         }

@@ -160,6 +160,7 @@ pub(crate) fn profile() -> Profile {
         model: Model::ForkPerConnection,
         processes_per_connection: 1,
         concurrent: true,
+        made_for_many: true,
         forks: true,
         echoes: true,
         backlog: 128,

@@ -85,6 +85,37 @@ fn a_killed_worker_leaves_nothing() {
     }
 }
 
+#[test]
+fn a_killed_enactor_or_supervisor_leaves_nothing() {
+    for isolation in rungs() {
+        // The worker's child, and in the loopback rung the child's child too.
+        for generation in 1..=if isolation == Isolation::Loopback { 2 } else { 1 } {
+            for _ in 0..5 {
+                let seconds = unique_seconds();
+                let mut worker = Worker::start("test").unwrap();
+                let pid = worker.pid();
+                let waiting = seconds.clone();
+                let killer = thread::spawn(move || {
+                    wait_until("sleepers", || sleepers(&waiting).len() >= 4);
+                    let victim = (0..generation).fold(pid, |parent, _| only_child(parent));
+                    kill(Pid::from_raw(i32::try_from(victim).unwrap()), Signal::SIGKILL).unwrap();
+                });
+                let patience = Duration::from_secs(100);
+                let outcome = request(&mut worker, isolation, Deed::Hang(seconds.clone()), patience);
+                killer.join().unwrap();
+                let error = outcome.unwrap_err().to_string();
+                assert!(error.contains("by SIGKILL"), "{error}");
+                assert_eq!(sleepers(&seconds), Vec::<i32>::new(), "{isolation:?} {generation}");
+                assert_eq!(scratches_of(pid), 0);
+            }
+        }
+    }
+}
+
+fn only_child(parent: u32) -> u32 {
+    fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap().trim().parse().unwrap()
+}
+
 fn order_marker(isolation: Isolation, seconds: &str) -> String {
     format!("{HARNESS}={} {seconds}", serde_json::to_string(&isolation).unwrap())
 }

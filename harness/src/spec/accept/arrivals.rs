@@ -19,8 +19,8 @@ pub(super) static SURVIVES_CHILD_DEATH: Clause = Clause {
     id: ClauseId("accept.survives-child-death"),
     level: Level::Must,
     requirement: "The server goes on accepting when a child ends while it waits for a client.",
-    why: "SIGCHLD interrupts accept, which then fails with EINTR. A server that takes that for an error ends with its \
-          first client. The cure is to try again on EINTR, or SA_RESTART.",
+    why: "SIGCHLD interrupts accept, which then fails with EINTR. A server that takes that for an error ends \
+          with its first client. The cure is to try again on EINTR, or SA_RESTART.",
     citations: &["UNP 5.9", "POSIX.1-2024 accept", "signal(7)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: deaths_in_a_row,
@@ -32,8 +32,9 @@ pub(super) static SURVIVES_RESET_BEFORE_ACCEPT: Clause = Clause {
     id: ClauseId("accept.survives-reset-before-accept"),
     level: Level::Must,
     requirement: "The server goes on when a client has reset its connection before it was accepted.",
-    why: "On Linux accept returns such a connection, and the first read fails; on other systems accept itself fails \
-          with ECONNABORTED. Neither is a reason to end. The cure is to close it and to accept the next.",
+    why: "On Linux accept returns such a connection, and the first read fails; on other systems accept \
+          itself fails with ECONNABORTED. Neither is a reason to end. The cure is to close it and to accept \
+          the next.",
     citations: &["UNP 5.11", "POSIX.1-2024 accept", "accept(2)"],
     needs: &[Need::Lasting],
     scenarios: reset_in_the_queue,
@@ -45,8 +46,8 @@ pub(super) static SURVIVES_VANISHED_PEER: Clause = Clause {
     id: ClauseId("accept.survives-vanished-peer"),
     level: Level::Must,
     requirement: "The server goes on when it cannot learn the address of a client that has gone.",
-    why: "getpeername fails with ENOTCONN once the peer has reset. A server that wants to log the address first, and \
-          trusts that it can, is ended by any port scanner.",
+    why: "getpeername fails with ENOTCONN once the peer has reset. A server that wants to log the address \
+          first, and trusts that it can, is ended by any port scanner.",
     citations: &["POSIX.1-2024 getpeername", "getpeername(2)", "UNP 5.11"],
     needs: &[Need::Lasting],
     scenarios: many_resets_in_the_queue,
@@ -57,9 +58,10 @@ pub(super) static SURVIVES_VANISHED_PEER: Clause = Clause {
 pub(super) static LISTENER_STAYS: Clause = Clause {
     id: ClauseId("accept.listener-stays"),
     level: Level::Must,
-    requirement: "The server keeps its listening socket while it serves, and does not open another one in its place.",
-    why: "When the listening socket is closed all clients in its queue are reset, and until the next one is there all \
-          others are refused. It has to live as long as the server.",
+    requirement: "The server keeps its listening socket while it serves, and does not open another one in \
+                  its place.",
+    why: "When the listening socket is closed all clients in its queue are reset, and until the next one is \
+          there all others are refused. It has to live as long as the server.",
     citations: &["POSIX.1-2024 listen", "POSIX.1-2024 close", "UNP 4.6"],
     needs: &[Need::Lasting],
     scenarios: churn,
@@ -71,8 +73,8 @@ pub(super) static ONE_DESCRIPTOR_PER_CLIENT: Clause = Clause {
     id: ClauseId("accept.one-descriptor-per-client"),
     level: Level::Should,
     requirement: "The server's process that serves many clients holds one descriptor for each connection.",
-    why: "accept returns a new descriptor for each connection. A copy for reading and one for writing halve the number \
-          of clients that fit, and a copy that is forgotten keeps the connection open.",
+    why: "accept returns a new descriptor for each connection. A copy for reading and one for writing halve \
+          the number of clients that fit, and a copy that is forgotten keeps the connection open.",
     citations: &["POSIX.1-2024 accept", "POSIX.1-2024 dup"],
     needs: &[Need::Concurrent, Need::Lasting],
     scenarios: side_by_side,
@@ -84,8 +86,8 @@ pub(super) static DEFERRED: Clause = Clause {
     id: ClauseId("accept.deferred"),
     level: Level::May,
     requirement: "The server may leave a client in the queue until it has sent something.",
-    why: "With TCP_DEFER_ACCEPT a client that is silent costs no process and no descriptor; but a client that waits for \
-          the server to speak first waits in vain.",
+    why: "With TCP_DEFER_ACCEPT a client that is silent costs no process and no descriptor; but a client \
+          that waits for the server to speak first waits in vain.",
     citations: &["tcp(7) TCP_DEFER_ACCEPT"],
     needs: &[Need::Lasting],
     scenarios: silent_at_first,
@@ -126,7 +128,8 @@ fn resets(profile: &Profile, clients: u32) -> BoxedStrategy<Scenario> {
     let tree = Who::Tree(Instance(0));
     // So many fit into the queue, where they stay although they were reset.
     let clients = clients.min(profile.backlog.saturating_add(1)).max(1);
-    let mut steps = vec![visit(clients), Step::Signal(tree, Sig::Stop), Step::Await(Condition::Stopped(tree))];
+    let mut steps =
+        vec![visit(clients), Step::Signal(tree, Sig::Stop), Step::Await(Condition::Stopped(tree))];
     for client in 0..clients {
         steps.push(act(client, Act::Connect(To::Target)));
         if client % 2 == 1 {
@@ -161,7 +164,8 @@ fn survives_child_death(scenario: &Scenario, trace: &Trace) -> Verdict {
         let came = first_step(scenario, |step| matches!(step, Step::Do(_, Act::Visit(_))));
         let came = came.ok_or_else(|| Verdict::Inconclusive("nobody came afterwards".into()))?;
         let before = trace.look_before(came);
-        let locals: Vec<_> = scenario.clients().into_iter().filter_map(|client| trace.local(client)).collect();
+        let locals: Vec<_> =
+            scenario.clients().into_iter().filter_map(|client| trace.local(client)).collect();
         let ended = trace.looks().filter(|(step, _)| *step < came).any(|(_, look)| {
             let mut servers = locals.iter().flat_map(|local| look.servers(*local));
             servers.any(|process| before.is_some_and(|look| !look.lives(process.pid, process.started)))
@@ -196,7 +200,8 @@ fn listener_stays(scenario: &Scenario, trace: &Trace) -> Verdict {
         let first = trace.ready(Instance(0))?;
         left_working(scenario)?;
         let before: Vec<u64> = first.listening(Instance(0)).map(|socket| socket.inode).collect();
-        let served = trace.all_acts().filter(|acted| matches!(acted.act, Act::Visit(_) | Act::Exchange(_))).count();
+        let served =
+            trace.all_acts().filter(|acted| matches!(acted.act, Act::Visit(_) | Act::Exchange(_))).count();
         witness(served > 0, "no client came")?;
         for (_, look) in trace.looks().skip(1) {
             if look.acceptor(Instance(0)).is_none() {

@@ -17,8 +17,9 @@ pub(super) static CONCURRENT: Clause = Clause {
     id: ClauseId("accept.concurrent"),
     level: Level::Must,
     requirement: "The server serves all of its clients side by side.",
-    why: "Every client's bytes have to come back while all the others are there. Classic bugs: a fixed table of clients \
-          with no check of its end, a thread joined right after it was started, a set that is built once.",
+    why: "Every client's bytes have to come back while all the others are there. Classic bugs: a fixed table \
+          of clients with no check of its end, a thread joined right after it was started, a set that is \
+          built once.",
     citations: &["UNP 4.8", "UNP 6.8", "RFC 862"],
     needs: &[Need::Concurrent, Need::Lasting],
     scenarios: in_turns,
@@ -30,8 +31,8 @@ pub(super) static IDLE_CLIENT_DELAYS_NOBODY: Clause = Clause {
     id: ClauseId("accept.idle-client-delays-nobody"),
     level: Level::Should,
     requirement: "The server serves other clients while one is connected and silent.",
-    why: "A server that serves one client at a time is at the mercy of the slowest: whoever connects and says nothing \
-          has taken it from all others. The cure is a process, a thread or an event loop.",
+    why: "A server that serves one client at a time is at the mercy of the slowest: whoever connects and \
+          says nothing has taken it from all others. The cure is a process, a thread or an event loop.",
     citations: &["UNP 4.8", "UNP 30.1"],
     needs: &[Need::Lasting],
     scenarios: one_silent,
@@ -43,8 +44,8 @@ pub(super) static STUCK_CLIENT_DELAYS_NOBODY: Clause = Clause {
     id: ClauseId("accept.stuck-client-delays-nobody"),
     level: Level::Must,
     requirement: "The server serves other clients while one does not read what it is sent.",
-    why: "When a client's window is full a blocking write waits, and with it everybody whom the same thread serves. The \
-          cure is non-blocking sockets and a buffer for each client, or a thread for each.",
+    why: "When a client's window is full a blocking write waits, and with it everybody whom the same thread \
+          serves. The cure is non-blocking sockets and a buffer for each client, or a thread for each.",
     citations: &["RFC 9293 3.8.6", "UNP 16.2", "POSIX.1-2024 send"],
     needs: &[Need::Concurrent, Need::Echo, Need::Lasting],
     scenarios: stalled,
@@ -56,8 +57,8 @@ pub(super) static PROMPT_BESIDE_IDLE_CLIENTS: Clause = Clause {
     id: ClauseId("accept.prompt-beside-idle-clients"),
     level: Level::Should,
     requirement: "The server serves a new client as promptly beside idle clients as alone.",
-    why: "Work at each event for every client that is there turns many idle clients into a slow server. The cure is to \
-          touch only those of whom poll or epoll tells.",
+    why: "Work at each event for every client that is there turns many idle clients into a slow server. The \
+          cure is to touch only those of whom poll or epoll tells.",
     citations: &["UNP 6.10", "epoll(7)"],
     needs: &[Need::Concurrent, Need::Lasting],
     scenarios: in_turns,
@@ -155,7 +156,9 @@ fn stuck_client_delays_nobody(scenario: &Scenario, trace: &Trace) -> Verdict {
         trace.ready(Instance(0))?;
         left_working(scenario)?;
         let is_stuck = |acted: &&Acted| {
-            matches!(acted.act, Act::Stall { .. } | Act::Send(_)) && acted.received < acted.sent && acted.ending.is_none()
+            matches!(acted.act, Act::Stall { .. } | Act::Send(_))
+                && acted.received < acted.sent
+                && acted.ending.is_none()
         };
         // The clients of the same step come to its end in any order.
         let visits = |acted: &&Acted| matches!(acted.act, Act::Visit(_));
@@ -190,7 +193,11 @@ fn prompt_beside_idle_clients(scenario: &Scenario, trace: &Trace) -> Verdict {
         let within = 100_000 + 4 * alone;
         if beside > within {
             return Err(Verdict::missing(
-                format!("a visit beside {} takes no longer than {}", count(idle, "idle client"), millis(within)),
+                format!(
+                    "a visit beside {} takes no longer than {}",
+                    count(idle, "idle client"),
+                    millis(within)
+                ),
                 format!("{} at best; alone it took {}", millis(beside), millis(alone)),
             ));
         }
@@ -203,7 +210,12 @@ mod tests {
     use super::*;
     use crate::trace::build::Build;
 
-    const GREETING: Act = Act::Exchange(Payload { len: 9, seed: 0, class: crate::scenario::Class::Any, cut: crate::scenario::Cut::Whole });
+    const GREETING: Act = Act::Exchange(Payload {
+        len: 9,
+        seed: 0,
+        class: crate::scenario::Class::Any,
+        cut: crate::scenario::Cut::Whole,
+    });
 
     #[test]
     fn a_client_that_leaves_before_the_next_comes_is_not_at_once() {

@@ -15,9 +15,11 @@ use crate::verdict::Verdict;
 pub(super) static SURVIVES_NOFILE_LIMIT: Clause = Clause {
     id: ClauseId("accept.survives-nofile-limit"),
     level: Level::Must,
-    requirement: "The server goes on serving when descriptors are free again after accept has failed with EMFILE.",
-    why: "At the limit accept fails, and the client stays in the queue. A server that ends there, or stops to accept, \
-          turns a busy minute into an outage. The cure is to wait a moment, or for a client to leave, and to try again.",
+    requirement: "The server goes on serving when descriptors are free again after accept has failed with \
+                  EMFILE.",
+    why: "At the limit accept fails, and the client stays in the queue. A server that ends there, or stops \
+          to accept, turns a busy minute into an outage. The cure is to wait a moment, or for a client to \
+          leave, and to try again.",
     citations: &["POSIX.1-2024 accept", "accept(2) ERRORS", "getrlimit(2)"],
     needs: &[Need::Lasting],
     scenarios: at_the_limit,
@@ -29,8 +31,9 @@ pub(super) static NOFILE_LIMIT_DOES_NOT_SPIN: Clause = Clause {
     id: ClauseId("accept.nofile-limit-does-not-spin"),
     level: Level::Should,
     requirement: "The server does not spin while accept fails with EMFILE.",
-    why: "The client that cannot be accepted keeps the listening socket readable, so poll returns at once, and accept \
-          fails at once, as fast as the machine can. The cure is to pause, or not to poll the listener for a while.",
+    why: "The client that cannot be accepted keeps the listening socket readable, so poll returns at once, \
+          and accept fails at once, as fast as the machine can. The cure is to pause, or not to poll the \
+          listener for a while.",
     citations: &["accept(2) ERRORS", "epoll(7)"],
     needs: &[Need::Lasting],
     scenarios: at_the_limit,
@@ -42,7 +45,8 @@ pub(super) static NOFILE_LIMIT_DOES_NOT_SPIN: Clause = Clause {
 /// A blocked accept has its descriptor already, and a pool has many that are blocked: hence the rounds.
 fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
     let workers = matches!(profile.model, Model::Prefork | Model::Threads);
-    let who = if profile.model == Model::Prefork { Who::Tree(Instance(0)) } else { Who::Acceptor(Instance(0)) };
+    let who =
+        if profile.model == Model::Prefork { Who::Tree(Instance(0)) } else { Who::Acceptor(Instance(0)) };
     let stays = profile.concurrent && profile.clients > 1;
     let rounds = if workers { 4 } else { 2 };
     let round = profile.clients.saturating_sub(2).clamp(2, if workers { 10 } else { 3 });
@@ -72,15 +76,14 @@ fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
 /// The steps between which the limit held, once it is seen that it was felt: a client was left waiting or sent away.
 fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<(usize, usize), Verdict> {
     left_working(scenario)?;
-    let is = |amount: Amount| {
-        move |step: &Step| matches!(step, Step::Limit(_, Resource::Descriptors, it) if *it == amount)
-    };
+    let is = |amount: Amount| move |step: &Step| matches!(step, Step::Limit(_, Resource::Descriptors, it) if *it == amount);
     let set = first_step(scenario, is(Amount::InUse));
     let lifted = first_step(scenario, is(Amount::Original));
     let (Some(set), Some(lifted)) = (set, lifted) else {
         return Err(Verdict::Inconclusive("the scenario sets no limit of descriptors".into()));
     };
-    let done = |what: &What| matches!(what, What::Limited { resource: Resource::Descriptors, done: true, .. });
+    let done =
+        |what: &What| matches!(what, What::Limited { resource: Resource::Descriptors, done: true, .. });
     let done = trace.events.iter().any(|event| event.step == set && done(&event.what));
     witness(done, "the number of descriptors could not be limited")?;
     let within = |step: usize| step > set && step < lifted;
@@ -98,7 +101,8 @@ fn is_left_out(trace: &Trace, look: &Look, client: Client, from: usize, to: usiz
         _ => None,
     });
     came.is_some_and(|acted| {
-        let there = !matches!(acted.act, Act::Close | Act::Reset | Act::Visit(_)) && acted.fate != Fate::Unconnected;
+        let there =
+            !matches!(acted.act, Act::Close | Act::Reset | Act::Visit(_)) && acted.fate != Fate::Unconnected;
         there && acted.local.is_some_and(|local| look.holders(local).is_empty())
     })
 }
@@ -109,13 +113,17 @@ fn survives_nofile_limit(scenario: &Scenario, trace: &Trace) -> Verdict {
         let (set, lifted) = limit_was_felt(scenario, trace)?;
         let before = trace.before(set);
         let stays = |client: &Client| {
-            before.last_act(*client).is_some_and(|acted| matches!(acted.act, Act::Connect(_) | Act::Exchange(_)))
+            before
+                .last_act(*client)
+                .is_some_and(|acted| matches!(acted.act, Act::Connect(_) | Act::Exchange(_)))
         };
         let staying: Vec<_> = scenario.clients().into_iter().filter(stays).collect();
         trace.served_before(set, &scenario.clients())?;
         let context = "when descriptors were free again after accept had failed";
         let seen = trace.goes_on(scenario, lifted, context)?;
-        trace.all_served(&staying).map_err(|verdict| in_context(verdict, "who was there before the limit"))?;
+        trace
+            .all_served(&staying)
+            .map_err(|verdict| in_context(verdict, "who was there before the limit"))?;
         Ok(format!("{seen}; {} went on", count(staying.len(), "older client")))
     })
 }
@@ -134,7 +142,8 @@ fn nofile_limit_does_not_spin(scenario: &Scenario, trace: &Trace) -> Verdict {
             })
             .collect();
         witness(!windows.is_empty(), "nobody watched the CPU under the limit")?;
-        let least = windows.iter().map(|window| 100 * (window.cpu_us + window.delay_us) / window.wall_us).min();
+        let least =
+            windows.iter().map(|window| 100 * (window.cpu_us + window.delay_us) / window.wall_us).min();
         let least = least.unwrap_or(0);
         if least >= 50 {
             return Err(Verdict::seen(

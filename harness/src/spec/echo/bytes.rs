@@ -17,8 +17,8 @@ pub(super) static EXACT: Clause = Clause {
     id: ClauseId("echo.exact"),
     level: Level::Must,
     requirement: "The server sends back exactly the bytes that it received: no more, no fewer, no others.",
-    why: "This is the whole service. A greeting, a newline at the end or a NUL too many is data that the client never \
-          sent, and a client that counts on its own bytes takes them for an answer.",
+    why: "This is the whole service. A greeting, a newline at the end or a NUL too many is data that the \
+          client never sent, and a client that counts on its own bytes takes them for an answer.",
     citations: &["RFC 862"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: conversations,
@@ -30,8 +30,9 @@ pub(super) static SIZES: Clause = Clause {
     id: ClauseId("echo.sizes"),
     level: Level::Must,
     requirement: "The server echoes payloads of every size.",
-    why: "Bugs sit where a buffer is exactly full or one byte over: a read that fills it is taken for \"more to come\", \
-          a count overflows at 65,536. The sizes tried here lie around powers of two and segments.",
+    why: "Bugs sit where a buffer is exactly full or one byte over: a read that fills it is taken for \"more \
+          to come\", a count overflows at 65,536. The sizes tried here lie around powers of two and \
+          segments.",
     citations: &["RFC 862", "POSIX.1-2024 read"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: sizes,
@@ -43,8 +44,8 @@ pub(super) static LARGE: Clause = Clause {
     id: ClauseId("echo.large"),
     level: Level::Must,
     requirement: "The server echoes megabytes through one connection while the client reads.",
-    why: "A limit that nobody wrote down, a counter of 16 bits, a write that was short once in a thousand: only long \
-          transfers show them, and the client loses the end of its data.",
+    why: "A limit that nobody wrote down, a counter of 16 bits, a write that was short once in a thousand: \
+          only long transfers show them, and the client loses the end of its data.",
     citations: &["RFC 862", "RFC 9293 3.8"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: large,
@@ -72,8 +73,8 @@ fn conversations(profile: &Profile) -> BoxedStrategy<Scenario> {
 
 fn sizes(profile: &Profile) -> BoxedStrategy<Scenario> {
     const CERTAIN: [u64; 22] = [
-        1, 2, 255, 256, 257, 511, 512, 1023, 1024, 1025, 1460, 2048, 4095, 4096, 4097, 8192, 8193, 16_384, 32_768,
-        65_535, 65_536, 65_537,
+        1, 2, 255, 256, 257, 511, 512, 1023, 1024, 1025, 1460, 2048, 4095, 4096, 4097, 8192, 8193, 16_384,
+        32_768, 65_535, 65_536, 65_537,
     ];
     let most = profile.effort.pick(100_000, 300_000, 16 << 20);
     vec(edge(most), 2..=profile.effort.pick(2, 6, 24))
@@ -81,7 +82,11 @@ fn sizes(profile: &Profile) -> BoxedStrategy<Scenario> {
             let talk = |client: u32, sizes: &[u64]| {
                 let mut steps = vec![act(client, Act::Connect(To::Target))];
                 steps.extend(sizes.iter().map(|&size| act(client, Act::Exchange(Payload::of(size)))));
-                steps.extend([act(client, Act::HalfClose), act(client, Act::ReadToEnd), act(client, Act::Close)]);
+                steps.extend([
+                    act(client, Act::HalfClose),
+                    act(client, Act::ReadToEnd),
+                    act(client, Act::Close),
+                ]);
                 steps
             };
             Scenario::served(talk(0, &CERTAIN).into_iter().chain(talk(1, &drawn)).collect::<Vec<Step>>())
@@ -106,7 +111,8 @@ pub(super) fn all_back(scenario: &Scenario, trace: &Trace) -> Verdict {
         trace.ready(Instance(0))?;
         let clients = scenario.clients();
         trace.all_served(&clients)?;
-        let echoed: u64 = trace.all_acts().filter(|acted| acted.fate == Fate::Done).map(super::text::own).sum();
+        let echoed: u64 =
+            trace.all_acts().filter(|acted| acted.fate == Fate::Done).map(super::text::own).sum();
         witness(echoed > 0, "no client sent anything")?;
         Ok(format!("{} of {} came back", bytes(echoed), count(clients.len(), "client")))
     })
@@ -118,7 +124,12 @@ mod tests {
     use crate::trace::build::Build;
     use crate::trace::{Ending, Span};
 
-    const VISIT: Act = Act::Visit(Payload { len: 9, seed: 0, class: crate::scenario::Class::Any, cut: crate::scenario::Cut::Whole });
+    const VISIT: Act = Act::Visit(Payload {
+        len: 9,
+        seed: 0,
+        class: crate::scenario::Class::Any,
+        cut: crate::scenario::Cut::Whole,
+    });
 
     fn judged(change: impl FnOnce(&mut crate::trace::Acted)) -> Verdict {
         all_back(&Scenario::served([act(0, VISIT)]), &Build::served().acted(0, VISIT, change).trace())

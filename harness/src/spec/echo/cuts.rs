@@ -16,9 +16,10 @@ use crate::verdict::Verdict;
 pub(super) static WITHOUT_NEWLINE: Clause = Clause {
     id: ClauseId("echo.without-newline"),
     level: Level::Must,
-    requirement: "The server sends back what it has received without waiting for a line end or the end of the stream.",
-    why: "A server that reads by lines (fgets, readline) keeps a client waiting that waits for its own bytes: neither \
-          moves again. The cure is read, which returns what there is.",
+    requirement: "The server sends back what it has received without waiting for a line end or the end of \
+                  the stream.",
+    why: "A server that reads by lines (fgets, readline) keeps a client waiting that waits for its own \
+          bytes: neither moves again. The cure is read, which returns what there is.",
     citations: &["RFC 862", "POSIX.1-2024 read", "UNP 3.9"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: no_newline,
@@ -30,8 +31,8 @@ pub(super) static BYTE_BY_BYTE: Clause = Clause {
     id: ClauseId("echo.byte-by-byte"),
     level: Level::Must,
     requirement: "The server echoes bytes that come one at a time, each before the next.",
-    why: "Interactive clients send single bytes. Buffering that waits for a block, and counts that go wrong at one, show \
-          here.",
+    why: "Interactive clients send single bytes. Buffering that waits for a block, and counts that go wrong \
+          at one, show here.",
     citations: &["RFC 862", "RFC 9293 3.8"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: one_at_a_time,
@@ -43,8 +44,8 @@ pub(super) static CUTS_DO_NOT_MATTER: Clause = Clause {
     id: ClauseId("echo.cuts-do-not-matter"),
     level: Level::Must,
     requirement: "The server echoes the same bytes, however the client cuts them into sends.",
-    why: "One send need not be one read. A server that takes a read for a message loses its rest, or sends the stale end \
-          of a longer one. The cure is to trust nothing but the count that read returns.",
+    why: "One send need not be one read. A server that takes a read for a message loses its rest, or sends \
+          the stale end of a longer one. The cure is to trust nothing but the count that read returns.",
     citations: &["RFC 9293 3.8", "POSIX.1-2024 recv", "UNP 3.9"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: other_cuts,
@@ -56,8 +57,8 @@ pub(super) static PROMPT: Clause = Clause {
     id: ClauseId("echo.prompt"),
     level: Level::Should,
     requirement: "The server answers small messages at once.",
-    why: "Two small writes for one answer meet Nagle's algorithm and the delayed acknowledgement: 40 ms for each exchange, \
-          on any network. The cure is one write for one answer, or TCP_NODELAY.",
+    why: "Two small writes for one answer meet Nagle's algorithm and the delayed acknowledgement: 40 ms for \
+          each exchange, on any network. The cure is one write for one answer, or TCP_NODELAY.",
     citations: &["RFC 1122 4.2.3.4", "RFC 9293 3.7.4", "tcp(7)"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: small_messages,
@@ -103,7 +104,8 @@ fn other_cuts(profile: &Profile) -> BoxedStrategy<Scenario> {
                 ]
             };
             let cuts = [Cut::Whole, Cut::Every(7), Cut::Pieces(pieces)];
-            let mut steps: Vec<_> = (0..).zip(cuts).flat_map(|(client, cut)| talk(client, payload.cut(cut))).collect();
+            let mut steps: Vec<_> =
+                (0..).zip(cuts).flat_map(|(client, cut)| talk(client, payload.cut(cut))).collect();
             // Each piece is read by itself: long ones and short ones in turn, and one that is odd.
             steps.extend([
                 act(3, Act::Connect(To::Target)),
@@ -134,7 +136,8 @@ fn prompt(_: &Scenario, trace: &Trace) -> Verdict {
     const LATE_US: u64 = 38_000;
     judge(|| {
         trace.ready(Instance(0))?;
-        let talk = trace.all_acts().find(|acted| matches!(acted.act, Act::PingPong(_)) && acted.fate == Fate::Done);
+        let talk =
+            trace.all_acts().find(|acted| matches!(acted.act, Act::PingPong(_)) && acted.fate == Fate::Done);
         let talk = talk.ok_or_else(|| Verdict::Inconclusive("no client had its messages answered".into()))?;
         let Act::PingPong(Payload { len, cut: Cut::Every(each), .. }) = talk.act else {
             return Err(Verdict::Inconclusive("the messages were not of one size".into()));

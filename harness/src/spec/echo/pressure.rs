@@ -7,17 +7,19 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::{Act, Client, Instance, Payload, Scenario, Setting, Step, To, act};
 use crate::trace::aftermath::left_working;
-use crate::trace::query::{bytes, judge, witness};
-use crate::trace::{Acted, Ending, Fate, Isolation, Look, Trace};
+use crate::trace::query::{bytes, judge, millis, witness};
+use crate::trace::{Acted, Ending, Fate, Isolation, Look, Trace, What};
 use crate::verdict::Verdict;
 
 /// A client that does not read is blocked in the end.
 pub(super) static BACKPRESSURE_BLOCKS: Clause = Clause {
     id: ClauseId("echo.backpressure-blocks"),
     level: Level::Must,
-    requirement: "The server stops taking input from a client that does not read, and does not end its connection.",
-    why: "A server that reads on and keeps the answers in memory can be filled by one client until it is killed. The cure \
-          is to read only as much as can be written: with a blocking write, or a bounded buffer for each client.",
+    requirement: "The server stops taking input from a client that does not read, and does not end its \
+                  connection.",
+    why: "A server that reads on and keeps the answers in memory can be filled by one client until it is \
+          killed. The cure is to read only as much as can be written: with a blocking write, or a bounded \
+          buffer for each client.",
     citations: &["RFC 9293 3.8.6", "UNP 16.2", "POSIX.1-2024 send"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: stalled,
@@ -29,8 +31,8 @@ pub(super) static BACKPRESSURE_RESUMES: Clause = Clause {
     id: ClauseId("echo.backpressure-resumes"),
     level: Level::Must,
     requirement: "The server goes on, and loses no byte, when a client that was blocked reads again.",
-    why: "The moment at which a full buffer has room again is the one that is easily missed: an event that was not asked \
-          for, a rest that was forgotten. The client then waits for ever for its own bytes.",
+    why: "The moment at which a full buffer has room again is the one that is easily missed: an event that \
+          was not asked for, a rest that was forgotten. The client then waits for ever for its own bytes.",
     citations: &["RFC 862", "RFC 9293 3.8.6", "UNP 16.2"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: stalled,
@@ -42,8 +44,8 @@ pub(super) static SLOW_READER: Clause = Clause {
     id: ClauseId("echo.slow-reader"),
     level: Level::Must,
     requirement: "The server sends everything to a client that reads slowly through a small window.",
-    why: "Phones and full disks read slowly. A server that gives up, or that takes part of a write for the whole, serves \
-          only those who read fast.",
+    why: "Phones and full disks read slowly. A server that gives up, or that takes part of a write for the \
+          whole, serves only those who read fast.",
     citations: &["RFC 862", "RFC 9293 3.8.6.2"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: stalled,
@@ -55,8 +57,8 @@ pub(super) static ZERO_WINDOW: Clause = Clause {
     id: ClauseId("echo.zero-window"),
     level: Level::Should,
     requirement: "The server keeps a connection whose client takes nothing for longer than a probe interval.",
-    why: "A window of zero is an order to wait, not an error. A send timeout of milliseconds, or a busy loop around EAGAIN, \
-          makes a pause of the client into its end or into a spinning server.",
+    why: "A window of zero is an order to wait, not an error. A send timeout of milliseconds, or a busy loop \
+          around EAGAIN, makes a pause of the client into its end or into a spinning server.",
     citations: &["RFC 9293 3.8.6.1", "RFC 1122 4.2.2.17"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: stalled,
@@ -68,8 +70,8 @@ pub(super) static SHORT_WRITES_CONTINUED: Clause = Clause {
     id: ClauseId("echo.short-writes-continued"),
     level: Level::Must,
     requirement: "The server sends the rest when a write has taken only a part of the bytes.",
-    why: "send may take fewer bytes than it was given, above all on non-blocking sockets and after a signal. What is not \
-          sent again is lost, but only on slow days. The cure is a loop until all is written.",
+    why: "send may take fewer bytes than it was given, above all on non-blocking sockets and after a signal. \
+          What is not sent again is lost, but only on slow days. The cure is a loop until all is written.",
     citations: &["POSIX.1-2024 send", "POSIX.1-2024 write", "UNP 3.9"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: stalled,
@@ -87,25 +89,26 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     let len = profile.effort.pick(200_000, 300_000, 2_000_000);
     let pause = profile.effort.pick(200, 250, 5000);
     let come = |client: u32| act(client, Act::Connect(To::Target));
-    let all = profile.clients.min(4);
+    // Where clients are served side by side one place is for visitors; else the others wait in the queue.
+    let others =
+        if profile.concurrent { profile.clients.max(2) - 2 } else { profile.backlog.saturating_add(1) };
+    let there = 1 + others.min(2);
     let mut steps = vec![come(0)];
-    if all > 1 || !profile.concurrent {
+    if there > 1 {
         steps.push(come(1));
     }
-    let slow = all > 3 || !profile.concurrent;
-    if slow {
+    if there > 2 {
         steps.extend([act(2, Act::ReceiveBuffer(4096)), come(2)]);
     }
     steps.push(Step::Look);
     let sending = [
-        (0, Act::Stall { max: STALL_MAX }),
-        (1, Act::Send(Payload::of(len))),
-        (2, Act::Send(Payload::of(100_000))),
+        act(0, Act::Stall { max: STALL_MAX }),
+        act(1, Act::Send(Payload::of(len))),
+        act(2, Act::Send(Payload::of(100_000))),
     ];
-    let there = if slow { 3 } else { all.min(2) };
-    steps.push(Step::Together(sending.into_iter().take(there as usize).map(|(c, a)| act(c, a)).collect()));
+    steps.push(Step::Together(sending.into_iter().take(there as usize).collect()));
     steps.push(Step::Watch(pause, 1));
-    if profile.concurrent && all > there {
+    if profile.concurrent {
         steps.extend([3, 4].map(|client| act(client, Act::Visit(Payload::greeting()))));
     }
     // The second one ends its stream while it is owed most of it.
@@ -117,8 +120,11 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     if there > 1 {
         steps.extend([act(1, Act::ReadToEnd), act(1, Act::Close)]);
     }
-    if slow {
-        steps.push(act(2, Act::ReadSlowly { bytes: 512, pause_ms: 10, times: profile.effort.pick(5, 10, 100) }));
+    if there > 2 {
+        steps.push(act(
+            2,
+            Act::ReadSlowly { bytes: 512, pause_ms: 10, times: profile.effort.pick(5, 10, 100) },
+        ));
         steps.extend([act(2, Act::HalfClose), act(2, Act::ReadToEnd), act(2, Act::Close)]);
     }
     steps.push(Step::Look);
@@ -144,12 +150,17 @@ fn backpressure_blocks(scenario: &Scenario, trace: &Trace) -> Verdict {
         let client = stall.client;
         let expected = format!("{client}, who does not read, is made to wait");
         if stall.fate == Fate::Stalled {
-            let cut_off = trace.acts(client).find(|acted| acted.ending.is_some() && acted.received < acted.sent);
+            let cut_off =
+                trace.acts(client).find(|acted| acted.ending.is_some() && acted.received < acted.sent);
             if let Some(acted) = cut_off {
                 let ending = if acted.ending == Some(Ending::Eof) { "end of file" } else { "a reset" };
                 return Err(Verdict::seen(
                     expected,
-                    format!("after {} it gets {ending}, {} still owed", bytes(acted.sent), acted.sent - acted.received),
+                    format!(
+                        "after {} it gets {ending}, {} still owed",
+                        bytes(acted.sent),
+                        acted.sent - acted.received
+                    ),
                 ));
             }
             trace.lives(Instance(0), &expected)?;
@@ -159,14 +170,20 @@ fn backpressure_blocks(scenario: &Scenario, trace: &Trace) -> Verdict {
             let observed = format!("the connection ended after {} without a reader", bytes(stall.sent));
             return Err(Verdict::seen(expected, observed));
         }
-        witness(stall.fate == Fate::Done && stall.sent >= max && max >= STALL_MAX, "the client did not get to sending much")?;
+        witness(
+            stall.fate == Fate::Done && stall.sent >= max && max >= STALL_MAX,
+            "the client did not get to sending much",
+        )?;
         let grown = memory_grown(trace);
         // Where the kernel's buffers cannot be made small they may hold much; memory of the server's own is proof.
         let own_buffers = trace.circumstances.isolation > Isolation::Loopback;
         witness(own_buffers || grown * 1024 >= max / 4, "the kernel's buffers took all that was sent")?;
         Err(Verdict::seen(
             expected,
-            format!("the server took {} that were not read back; its memory grew by {grown} KiB", bytes(stall.sent)),
+            format!(
+                "the server took {} that were not read back; its memory grew by {grown} KiB",
+                bytes(stall.sent)
+            ),
         ))
     })
 }
@@ -194,7 +211,7 @@ fn slow_reader(scenario: &Scenario, trace: &Trace) -> Verdict {
         .collect();
     if slow.is_empty() {
         // Too few clients at once are served for a third: the second one is the slowest there is.
-        return read_again(scenario, trace, |act| matches!(act, Act::Send(_)));
+        return read_again(scenario, trace, |act| matches!(act, Act::Stall { .. } | Act::Send(_)));
     }
     judge(|| {
         trace.ready(Instance(0))?;
@@ -210,21 +227,28 @@ fn zero_window(scenario: &Scenario, trace: &Trace) -> Verdict {
     /// A probe is sent after the retransmission timeout, which is no less than 200 ms.
     const PROBE_US: u64 = 200_000;
     judge(|| {
-        let stall = trace.events.iter().position(|event| match &event.what {
-            crate::trace::What::Acted(acted) => matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Stalled,
-            _ => false,
-        });
-        let stall = stall.ok_or_else(|| Verdict::Inconclusive("no client's window was closed".into()))?;
-        let read = trace.events[stall..].iter().find_map(|event| match &event.what {
-            crate::trace::What::Acted(acted) if acted.act == Act::Read => Some(event.at_us - acted.took_us),
-            _ => None,
-        });
-        let closed_us = read.map_or(0, |read| read.saturating_sub(trace.events[stall].at_us));
+        let is_stalled =
+            |acted: &&Acted| matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Stalled;
+        let stall = acted(trace, is_stalled)
+            .ok_or_else(|| Verdict::Inconclusive("no client's window was closed".into()))?;
+        let read = acted(trace, |acted| acted.act == Act::Read && acted.client == stall.1.client)
+            .ok_or_else(|| Verdict::Inconclusive("the client never read again".into()))?;
+        let paused_us = read.0.saturating_sub(read.1.took_us).saturating_sub(stall.0);
+        let closed_us = paused_us + stall.1.longest_us;
         witness(closed_us >= PROBE_US, "the window was closed for too short a time")?;
-        Ok(closed_us)
-    }
-    .map(|closed_us: u64| format!("the window was closed for {} ms", closed_us / 1000)))
-    .and(|| backpressure_resumes(scenario, trace))
+        match backpressure_resumes(scenario, trace) {
+            Verdict::Pass(seen) => Ok(format!("the window was closed for {}; {seen}", millis(closed_us))),
+            other => Err(other),
+        }
+    })
+}
+
+/// The first such act, and when it was over, in microseconds.
+fn acted(trace: &Trace, wanted: impl Fn(&&Acted) -> bool) -> Option<(u64, &Acted)> {
+    trace.events.iter().find_map(|event| match &event.what {
+        What::Acted(acted) if wanted(&acted) => Some((event.at_us, acted)),
+        _ => None,
+    })
 }
 
 /// Passes if each client that had left much unread, in such an act, got all of it in the end.
@@ -232,10 +256,13 @@ fn read_again(scenario: &Scenario, trace: &Trace, wanted: fn(&Act) -> bool) -> V
     judge(|| {
         trace.ready(Instance(0))?;
         left_working(scenario)?;
-        let clients: Vec<Client> = unread(trace).filter(|acted| wanted(&acted.act)).map(|acted| acted.client).collect();
+        let clients: Vec<Client> =
+            unread(trace).filter(|acted| wanted(&acted.act)).map(|acted| acted.client).collect();
         witness(!clients.is_empty(), "no client had left much unread")?;
         let reads = |client: &Client| {
-            trace.acts(*client).any(|acted| matches!(acted.act, Act::Read | Act::ReadToEnd | Act::ReadSlowly { .. }))
+            trace
+                .acts(*client)
+                .any(|acted| matches!(acted.act, Act::Read | Act::ReadToEnd | Act::ReadSlowly { .. }))
         };
         witness(clients.iter().all(reads), "a client never read again")?;
         let back = trace.all_served(&clients)?;

@@ -3,7 +3,7 @@
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
-use crate::profile::Profile;
+use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Class, Instance, Payload, Scenario, act};
 use crate::trace::aftermath::left_working;
@@ -15,9 +15,10 @@ use crate::verdict::Verdict;
 pub(super) static BINARY: Clause = Clause {
     id: ClauseId("echo.binary"),
     level: Level::Must,
-    requirement: "The server echoes every value of a byte unchanged: NUL, CR, LF, 0xFF, and what is no valid UTF-8.",
-    why: "strlen ends at NUL, text modes translate line ends, decoders replace what they do not know, 0xFF read into a \
-          char is EOF. Data that is not text loses its meaning with one such byte.",
+    requirement: "The server echoes every value of a byte unchanged: NUL, CR, LF, 0xFF, and what is no valid \
+                  UTF-8.",
+    why: "strlen ends at NUL, text modes translate line ends, decoders replace what they do not know, 0xFF \
+          read into a char is EOF. Data that is not text loses its meaning with one such byte.",
     citations: &["RFC 862", "POSIX.1-2024 recv"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: every_class,
@@ -28,9 +29,11 @@ pub(super) static BINARY: Clause = Clause {
 pub(super) static HOSTILE_TEXT: Clause = Clause {
     id: ClauseId("echo.hostile-text"),
     level: Level::Must,
-    requirement: "The server echoes format directives, shell metacharacters and very long lines like any other text.",
-    why: "printf(buffer) lets a client write to memory with %n; a line buffer of 1024 bytes without a check lets it \
-          overwrite the stack. The cure is never to use input as a format or a command, and to bound every copy.",
+    requirement: "The server echoes format directives, shell metacharacters and very long lines like any \
+                  other text.",
+    why: "printf(buffer) lets a client write to memory with %n; a line buffer of 1024 bytes without a check \
+          lets it overwrite the stack. The cure is never to use input as a format or a command, and to bound \
+          every copy.",
     citations: &["RFC 862", "POSIX.1-2024 fprintf", "CWE-134", "CWE-120"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: every_class,
@@ -42,8 +45,8 @@ pub(super) static LOG_CLEAN: Clause = Clause {
     id: ClauseId("echo.log-clean"),
     level: Level::Should,
     requirement: "The server does not copy control characters of its clients into its log.",
-    why: "Escape sequences in a log act on the terminal of whoever reads it, and a line end forges a line. The cure is to \
-          escape what comes from clients, or not to log it.",
+    why: "Escape sequences in a log act on the terminal of whoever reads it, and a line end forges a line. \
+          The cure is to escape what comes from clients, or not to log it.",
     citations: &["CWE-117", "CWE-150"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: every_class,
@@ -55,7 +58,8 @@ pub(super) static NO_CRASH: Clause = Clause {
     id: ClauseId("echo.no-crash"),
     level: Level::Must,
     requirement: "The server does not crash, whatever its clients send.",
-    why: "A crash is an outage that a client can call up at will, and often the visible end of a bug that could do worse.",
+    why: "A crash is an outage that a client can call up at will, and often the visible end of a bug that \
+          could do worse.",
     citations: &["RFC 862", "signal(7)", "CWE-119"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: every_class,
@@ -143,9 +147,12 @@ fn no_crash(scenario: &Scenario, trace: &Trace) -> Verdict {
 /// Ends the check if a connection was cut off in the middle of one payload although others got theirs back: so it looks
 /// from outside when the process of one client crashes.
 fn died_with_bytes_unanswered(trace: &Trace) -> Result<(), Verdict> {
-    let is_cut_off = |acted: &&Acted| {
-        class_of(acted).is_some() && acted.ending.is_some() && acted.received < acted.sent
-    };
+    let is_cut_off =
+        |acted: &&Acted| class_of(acted).is_some() && acted.ending.is_some() && acted.received < acted.sent;
+    let profile = trace.circumstances.profile.as_ref();
+    if !profile.is_some_and(|profile| profile.forks || profile.model == Model::Prefork) {
+        return Ok(());
+    }
     let cut_off: Vec<_> = trace.all_acts().filter(is_cut_off).collect();
     let served = trace.all_acts().filter(|acted| acted.sent > 0 && acted.received == acted.sent).count();
     match cut_off.first() {

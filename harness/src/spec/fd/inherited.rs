@@ -20,9 +20,10 @@ const INHERITED: u32 = 1100;
 pub(super) static CHILD_HOLDS_ONLY_ITS_OWN: Clause = Clause {
     id: ClauseId("fd.child-holds-only-its-own"),
     level: Level::Should,
-    requirement: "The server's child holds no socket, pipe or signal descriptor of its parent's besides its connection.",
-    why: "What a child inherits it keeps alive: a pipe that never ends, a self-pipe into which its own handlers write. \
-          The cure is to close in the child all that belongs to the parent.",
+    requirement: "The server's child holds no socket, pipe or signal descriptor of its parent's besides its \
+                  connection.",
+    why: "What a child inherits it keeps alive: a pipe that never ends, a self-pipe into which its own \
+          handlers write. The cure is to close in the child all that belongs to the parent.",
     citations: &["POSIX.1-2024 fork", "UNP 4.8"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: side_by_side,
@@ -33,10 +34,10 @@ pub(super) static CHILD_HOLDS_ONLY_ITS_OWN: Clause = Clause {
 pub(super) static CLOSE_ON_EXEC: Clause = Clause {
     id: ClauseId("fd.close-on-exec"),
     level: Level::Should,
-    requirement: "The server's connections are close-on-exec where one process serves many, and a program that it runs \
-                  gets one connection only.",
-    why: "A helper program that inherits a connection keeps it open for as long as it runs, and can read and write it. \
-          The cure is accept4 with SOCK_CLOEXEC, which leaves no gap between accept and fcntl.",
+    requirement: "The server's connections are close-on-exec where one process serves many, and a program \
+                  that it runs gets one connection only.",
+    why: "A helper program that inherits a connection keeps it open for as long as it runs, and can read and \
+          write it. The cure is accept4 with SOCK_CLOEXEC, which leaves no gap between accept and fcntl.",
     citations: &["POSIX.1-2024 accept4", "POSIX.1-2024 open (O_CLOEXEC)", "POSIX.1-2024 exec"],
     needs: &[Need::Concurrent, Need::Lasting],
     scenarios: side_by_side,
@@ -47,10 +48,11 @@ pub(super) static CLOSE_ON_EXEC: Clause = Clause {
 pub(super) static BEYOND_1024: Clause = Clause {
     id: ClauseId("fd.beyond-1024"),
     level: Level::Must,
-    requirement: "The server serves clients whose descriptors are numbered 1024 or more, or refuses them; it does not \
-                  crash, and it leaves none of them without an answer.",
-    why: "FD_SET with a number of FD_SETSIZE or more writes past the end of the set. The bug sleeps until the thousandth \
-          client, and then corrupts memory for all. The cure is poll or epoll, or a check of each number.",
+    requirement: "The server serves clients whose descriptors are numbered 1024 or more, or refuses them; it \
+                  does not crash, and it leaves none of them without an answer.",
+    why: "FD_SET with a number of FD_SETSIZE or more writes past the end of the set. The bug sleeps until \
+          the thousandth client, and then corrupts memory for all. The cure is poll or epoll, or a check of \
+          each number.",
     citations: &["POSIX.1-2024 select", "select(2) NOTES", "UNP 6.3"],
     needs: &[Need::Lasting],
     scenarios: many_inherited,
@@ -62,8 +64,8 @@ pub(super) static INHERITED_DESCRIPTORS: Clause = Clause {
     id: ClauseId("fd.inherited-descriptors"),
     level: Level::May,
     requirement: "The server may close the descriptors that it inherits at its start.",
-    why: "Daemons do so to let go of the terminal and of the launcher's files; others keep what they are given, as \
-          socket activation needs it.",
+    why: "Daemons do so to let go of the terminal and of the launcher's files; others keep what they are \
+          given, as socket activation needs it.",
     citations: &["POSIX.1-2024 exec", "close_range(2)"],
     needs: &[Need::Lasting],
     scenarios: many_inherited,
@@ -72,11 +74,8 @@ pub(super) static INHERITED_DESCRIPTORS: Clause = Clause {
 
 /// So many descriptors are open at the launch that all later ones have numbers beyond a set of select.
 fn many_inherited(_: &Profile) -> BoxedStrategy<Scenario> {
-    let setting = Setting {
-        inherited: INHERITED,
-        rlimits: vec![(Resource::Descriptors, 4096)],
-        ..Setting::default()
-    };
+    let setting =
+        Setting { inherited: INHERITED, rlimits: vec![(Resource::Descriptors, 4096)], ..Setting::default() };
     let steps = [
         act(0, Act::Connect(To::Target)),
         act(0, Act::Exchange(Payload::greeting())),
@@ -99,11 +98,17 @@ fn child_holds_only_its_own(scenario: &Scenario, trace: &Trace) -> Verdict {
             .acceptor(Instance(0))
             .ok_or_else(|| Verdict::Inconclusive("nobody accepted any more at that moment".into()))?;
         for (client, child) in &made {
-            let own = trace.local(*client).and_then(|local| look.peer_of(local)).map_or(0, |socket| socket.inode);
+            let own =
+                trace.local(*client).and_then(|local| look.peer_of(local)).map_or(0, |socket| socket.inode);
             if let Some(fd) = child.fds.iter().find(|fd| is_parents(fd, own, child, parent)) {
                 return Err(Verdict::seen(
                     format!("the process that serves {client} holds stdio and its connection"),
-                    format!("{} holds its parent's descriptor {} too: {}", name(child), fd.number, kind(&fd.kind)),
+                    format!(
+                        "{} holds its parent's descriptor {} too: {}",
+                        name(child),
+                        fd.number,
+                        kind(&fd.kind)
+                    ),
                 ));
             }
         }
@@ -166,7 +171,12 @@ fn runs_with_one_connection(trace: &Trace, look: &Look, process: &Process) -> Re
         let socket = if listens { " and the listening socket" } else { "" };
         return Err(Verdict::seen(
             "a program that the server runs gets one connection",
-            format!("{} runs {} with {}{socket}", name(process), process.exe, count(connections, "connection")),
+            format!(
+                "{} runs {} with {}{socket}",
+                name(process),
+                process.exe,
+                count(connections, "connection")
+            ),
         ));
     }
     Ok(())
@@ -185,14 +195,17 @@ fn is_cloexec(client: Client, process: &Process, inode: u64) -> Result<(), Verdi
 fn beyond_1024(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         left_working(scenario)?;
-        let inherited = scenario.flat().any(|(_, step)| {
-            matches!(step, Step::Launch(Instance(0), setting) if setting.inherited >= FD_SETSIZE)
-        });
+        let inherited = scenario.flat().any(
+            |(_, step)| matches!(step, Step::Launch(Instance(0), setting) if setting.inherited >= FD_SETSIZE),
+        );
         witness(inherited, format!("fewer than {FD_SETSIZE} descriptors were inherited"))?;
-        let expected = format!("the server works, or refuses to, with {FD_SETSIZE} open descriptors and more");
+        let expected =
+            format!("the server works, or refuses to, with {FD_SETSIZE} open descriptors and more");
         let exit = trace.exit(Instance(0)).map(|(_, exit)| exit);
         match exit {
-            Some(exit @ Exit::Signal(_)) => return Err(Verdict::seen(expected, format!("the server {exit}"))),
+            Some(exit @ Exit::Signal(_)) => {
+                return Err(Verdict::seen(expected, format!("the server {exit}")));
+            }
             Some(exit @ Exit::Code(_)) if trace.ready(Instance(0)).is_err() => {
                 return Ok(format!("it refuses to start with so many descriptors: {exit}"));
             }
@@ -237,9 +250,7 @@ fn new_bytes(acted: &Acted) -> u64 {
         .spans
         .iter()
         .map(|span| match span {
-            Span::Own { len, .. }
-            | Span::Other { len, .. }
-            | Span::Alien { len, .. } => *len,
+            Span::Own { len, .. } | Span::Other { len, .. } | Span::Alien { len, .. } => *len,
         })
         .sum()
 }

@@ -31,8 +31,9 @@ pub static NO_GROWTH: Clause = Clause {
     id: ClauseId("fd.no-growth"),
     level: Level::Must,
     requirement: "The server's descriptors do not grow in number with the clients that have left.",
-    why: "A descriptor that is lost with each client ends the service with EMFILE after a thousand or a million of them. \
-          Classic bugs: close on one path only, shutdown taken for close, a log file opened for each client.",
+    why: "A descriptor that is lost with each client ends the service with EMFILE after a thousand or a \
+          million of them. Classic bugs: close on one path only, shutdown taken for close, a log file opened \
+          for each client.",
     citations: &["POSIX.1-2024 close", "getrlimit(2)", "UNP 4.8"],
     needs: &[Need::Lasting],
     scenarios: churn,
@@ -44,8 +45,8 @@ pub static NO_GROWTH_AFTER_RESETS: Clause = Clause {
     id: ClauseId("fd.no-growth-after-resets"),
     level: Level::Must,
     requirement: "The server closes the descriptor of each connection that was reset.",
-    why: "The path for errors is the one that forgets to close: read fails with ECONNRESET, the loop goes on to the next \
-          client, and the descriptor stays until the server has none left.",
+    why: "The path for errors is the one that forgets to close: read fails with ECONNRESET, the loop goes on \
+          to the next client, and the descriptor stays until the server has none left.",
     citations: &["POSIX.1-2024 close", "RFC 9293 3.5.3", "UNP 5.13"],
     needs: &[Need::Lasting],
     scenarios: resets,
@@ -65,7 +66,13 @@ pub(in crate::spec) fn churn(profile: &Profile) -> BoxedStrategy<Scenario> {
         Step::Look,
         act(0, Act::Close),
     ];
-    steps.extend([visit(1), visit(1), visit(1), Step::Await(Condition::Back(Facet::Connections)), Step::Mark]);
+    steps.extend([
+        visit(1),
+        visit(1),
+        visit(1),
+        Step::Await(Condition::Back(Facet::Connections)),
+        Step::Mark,
+    ]);
     for _ in 0..rounds {
         steps.extend((0..in_a_row).map(|_| visit(1)));
         steps.push(Step::Watch(60, 1));
@@ -108,7 +115,8 @@ pub(in crate::spec) struct Growth<'a> {
 
 /// How much more there is at the end than at the mark.
 pub(in crate::spec) fn growth(trace: &Trace, facet: Facet) -> Result<Growth<'_>, Verdict> {
-    let mark = trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked before the clients came".into()))?;
+    let mark =
+        trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked before the clients came".into()))?;
     let marked = trace.events.iter().rposition(|event| matches!(event.what, What::Looked { mark: true, .. }));
     let visits = trace.events[marked.unwrap_or(0)..]
         .iter()
@@ -140,7 +148,12 @@ fn no_growth(scenario: &Scenario, trace: &Trace) -> Verdict {
                 format!("{} before, {} after", came.before, came.after),
             ));
         }
-        Ok(format!("{}, {} descriptors before and {} after", count(came.visits, "connection"), came.before, came.after))
+        Ok(format!(
+            "{}, {} descriptors before and {} after",
+            count(came.visits, "connection"),
+            came.before,
+            came.after
+        ))
     })
 }
 

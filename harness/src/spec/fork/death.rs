@@ -18,8 +18,9 @@ pub(super) static SIBLING_SURVIVES: Clause = Clause {
     id: ClauseId("fork.sibling-survives"),
     level: Level::Must,
     requirement: "The server goes on serving all other clients when one child is killed.",
-    why: "A child that crashes is the very thing that a process for each connection is made to contain. Classic bugs: \
-          the parent takes the death of any child for its own end, or signals the whole process group.",
+    why: "A child that crashes is the very thing that a process for each connection is made to contain. \
+          Classic bugs: the parent takes the death of any child for its own end, or signals the whole \
+          process group.",
     citations: &["UNP 5.12", "POSIX.1-2024 waitpid", "signal(7)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: kill_one,
@@ -30,9 +31,10 @@ pub(super) static SIBLING_SURVIVES: Clause = Clause {
 pub(super) static SIBLING_SURVIVES_MID_TRANSFER: Clause = Clause {
     id: ClauseId("fork.sibling-survives-mid-transfer"),
     level: Level::Must,
-    requirement: "The server loses no byte of any other client when a child is killed in the middle of a transfer.",
-    why: "What the killed child had sent must be a true prefix, and its siblings' transfers must be whole. Shared \
-          buffers or pipes between children are how one death corrupts another client's data.",
+    requirement: "The server loses no byte of any other client when a child is killed in the middle of a \
+                  transfer.",
+    why: "What the killed child had sent must be a true prefix, and its siblings' transfers must be whole. \
+          Shared buffers or pipes between children are how one death corrupts another client's data.",
     citations: &["UNP 5.12", "RFC 862", "RFC 9293 3.8"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: kill_mid_transfer,
@@ -44,9 +46,9 @@ pub(super) static SERVES_AFTER_MASS_KILL: Clause = Clause {
     id: ClauseId("fork.serves-after-mass-kill"),
     level: Level::Must,
     requirement: "The server serves new clients after all its children were killed at once.",
-    why: "The out-of-memory killer and operators kill in numbers. Classic bugs: a lock that dies with its holder, a \
-          table of children that is never tidied, a parent that gives up; the cure is robust locks, or none, and a \
-          loop that waits for every child.",
+    why: "The out-of-memory killer and operators kill in numbers. Classic bugs: a lock that dies with its \
+          holder, a table of children that is never tidied, a parent that gives up; the cure is robust \
+          locks, or none, and a loop that waits for every child.",
     citations: &["UNP 5.10", "UNP 30.8", "wait(2) NOTES"],
     needs: &[Need::ServingProcesses, Need::Concurrent, Need::Lasting],
     scenarios: kill_all,
@@ -58,8 +60,8 @@ pub(super) static CRASHED_CHILD_REAPED: Clause = Clause {
     id: ClauseId("fork.crashed-child-reaped"),
     level: Level::Must,
     requirement: "The server waits for a child that was ended by SIGSEGV or SIGABRT, and goes on.",
-    why: "A crash differs from an exit only in the status word. A loop that looks at WIFEXITED alone leaves a zombie \
-          for each crash, or takes the crash for its own.",
+    why: "A crash differs from an exit only in the status word. A loop that looks at WIFEXITED alone leaves \
+          a zombie for each crash, or takes the crash for its own.",
     citations: &["POSIX.1-2024 waitpid", "wait(2)", "signal(7)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: crash_two,
@@ -70,9 +72,10 @@ pub(super) static CRASHED_CHILD_REAPED: Clause = Clause {
 pub(super) static STOPPED_CHILD_ISOLATED: Clause = Clause {
     id: ClauseId("fork.stopped-child-isolated"),
     level: Level::Must,
-    requirement: "The server serves all other clients while one child is stopped, and that child's client when it goes on.",
-    why: "SIGCHLD also tells of children that stop. A parent that then waits without WNOHANG, or that takes WIFSTOPPED \
-          for death, hangs or miscounts. The cure is SA_NOCLDSTOP, and WNOHANG in every wait.",
+    requirement: "The server serves all other clients while one child is stopped, and that child's client \
+                  when it goes on.",
+    why: "SIGCHLD also tells of children that stop. A parent that then waits without WNOHANG, or that takes \
+          WIFSTOPPED for death, hangs or miscounts. The cure is SA_NOCLDSTOP, and WNOHANG in every wait.",
     citations: &["POSIX.1-2024 waitpid", "POSIX.1-2024 sigaction", "signal(7)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: stop_one,
@@ -84,8 +87,9 @@ pub(super) static SIGTERM_TO_CHILD_ISOLATED: Clause = Clause {
     id: ClauseId("fork.sigterm-to-child-isolated"),
     level: Level::Should,
     requirement: "The server goes on serving all other clients when one child gets SIGTERM.",
-    why: "A child inherits its parent's handlers. One that, on SIGTERM, signals the whole group or removes what belongs \
-          to the parent turns the end of one client into the end of all. The cure is to restore the defaults after fork.",
+    why: "A child inherits its parent's handlers. One that, on SIGTERM, signals the whole group or removes \
+          what belongs to the parent turns the end of one client into the end of all. The cure is to restore \
+          the defaults after fork.",
     citations: &["POSIX.1-2024 fork", "signal(7)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: terminate_one,
@@ -97,8 +101,8 @@ pub(super) static REPLACES_KILLED_WORKER: Clause = Clause {
     id: ClauseId("fork.replaces-killed-worker"),
     level: Level::Should,
     requirement: "The server makes a new worker in place of one that was killed.",
-    why: "With each worker that is lost the server serves one client less, until it listens and serves nobody. The cure \
-          is a parent that waits for its workers and forks for each that ends.",
+    why: "With each worker that is lost the server serves one client less, until it listens and serves \
+          nobody. The cure is a parent that waits for its workers and forks for each that ends.",
     citations: &["UNP 30.6", "wait(2)"],
     needs: &[Need::Prefork, Need::Lasting],
     scenarios: kill_all,
@@ -110,8 +114,8 @@ pub(super) static ACCEPTOR_KEEPS_PID: Clause = Clause {
     id: ClauseId("fork.acceptor-keeps-pid"),
     level: Level::Should,
     requirement: "The server's accepting process stays the same when a child dies.",
-    why: "Supervisors and pid files name one process. A parent that starts itself again for each fault loses its queue \
-          and its children, and whoever watches it.",
+    why: "Supervisors and pid files name one process. A parent that starts itself again for each fault loses \
+          its queue and its children, and whoever watches it.",
     citations: &["UNP 5.12", "POSIX.1-2024 fork"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: kill_one,
@@ -146,7 +150,7 @@ fn signal_one(profile: &Profile, sig: Sig) -> BoxedStrategy<Scenario> {
         .boxed()
 }
 
-pub(in crate::spec) fn kill_one(profile: &Profile) -> BoxedStrategy<Scenario> {
+fn kill_one(profile: &Profile) -> BoxedStrategy<Scenario> {
     signal_one(profile, Sig::Kill)
 }
 
@@ -233,9 +237,14 @@ fn stop_one(_: &Profile) -> BoxedStrategy<Scenario> {
 }
 
 /// The step that hurts a child, the signal, the clients whose children it hit, and what the pids were.
-fn victims(scenario: &Scenario, trace: &Trace, hurts: &[Sig]) -> Result<(usize, Vec<Client>, Vec<i32>), Verdict> {
-    let is_hurt = |step: &Step| {
-        matches!(step, Step::Signal(Who::Serving(_) | Who::Children(_) | Who::Child(..), sig) if hurts.contains(sig))
+fn victims(
+    scenario: &Scenario,
+    trace: &Trace,
+    hurts: &[Sig],
+) -> Result<(usize, Vec<Client>, Vec<i32>), Verdict> {
+    let is_hurt = |step: &Step| match step {
+        Step::Signal(Who::Serving(_) | Who::Children(_) | Who::Child(..), sig) => hurts.contains(sig),
+        _ => false,
     };
     let first = first_step(scenario, is_hurt)
         .ok_or_else(|| Verdict::Inconclusive("the scenario signals no child".into()))?;
@@ -248,7 +257,9 @@ fn victims(scenario: &Scenario, trace: &Trace, hurts: &[Sig]) -> Result<(usize, 
         pids.extend(trace.signalled_in(index));
     }
     witness(!pids.is_empty(), "there was no child to signal")?;
-    let look = trace.look_before(first).ok_or_else(|| Verdict::Inconclusive("nobody looked before the signal".into()))?;
+    let look = trace
+        .look_before(first)
+        .ok_or_else(|| Verdict::Inconclusive("nobody looked before the signal".into()))?;
     let acceptor = look.acceptor(Instance(0)).map(|process| process.pid);
     witness(pids.iter().all(|&pid| Some(pid) != acceptor), "the accepting process itself served the client")?;
     Ok((first, clients, pids))
@@ -295,7 +306,11 @@ fn crashed_child_reaped(scenario: &Scenario, trace: &Trace) -> Verdict {
         let dead = dead.count();
         witness(dead > 0, "no child ended by the signal")?;
         no_zombie(trace, "of the crash")?;
-        trace.goes_on(scenario, step, &format!("after {} crashed", if dead == 1 { "a child" } else { "children" }))
+        trace.goes_on(
+            scenario,
+            step,
+            &format!("after {} crashed", if dead == 1 { "a child" } else { "children" }),
+        )
     })
 }
 
@@ -309,7 +324,9 @@ fn stopped_child_isolated(scenario: &Scenario, trace: &Trace) -> Verdict {
         let others: Vec<_> = clients.iter().copied().filter(|client| !victims.contains(client)).collect();
         let context = format!("while a child (pid {}) was stopped", pids[0]);
         trace.all_served(&others).map_err(|verdict| in_context(verdict, &context))?;
-        trace.all_served(&victims).map_err(|verdict| in_context(verdict, "after its stopped process went on"))?;
+        trace
+            .all_served(&victims)
+            .map_err(|verdict| in_context(verdict, "after its stopped process went on"))?;
         Ok(format!("{seen}, and the stopped one's client afterwards"))
     })
 }

@@ -18,9 +18,11 @@ use crate::verdict::Verdict;
 pub(super) static SURVIVES_PROCESS_LIMIT: Clause = Clause {
     id: ClauseId("fork.survives-process-limit"),
     level: Level::Must,
-    requirement: "The server goes on serving new clients when processes can be made again after fork has failed.",
-    why: "fork fails with EAGAIN or ENOMEM on a busy machine, and a moment later it works again. Classic bugs: exit on \
-          -1, or to go on as if -1 were a child. The cure is to close that one connection, say so, and accept the next.",
+    requirement: "The server goes on serving new clients when processes can be made again after fork has \
+                  failed.",
+    why: "fork fails with EAGAIN or ENOMEM on a busy machine, and a moment later it works again. Classic \
+          bugs: exit on -1, or to go on as if -1 were a child. The cure is to close that one connection, say \
+          so, and accept the next.",
     citations: &["POSIX.1-2024 fork", "fork(2) ERRORS"],
     needs: &[Need::ProcessLimit, Need::Forks, Need::Lasting],
     scenarios: at_the_limit,
@@ -32,8 +34,8 @@ pub(super) static NO_LEAK_AT_PROCESS_LIMIT: Clause = Clause {
     id: ClauseId("fork.no-leak-at-process-limit"),
     level: Level::Must,
     requirement: "The server closes the connection for which it could not fork.",
-    why: "The path that is hardly ever taken is the one that forgets close(connfd): each failed fork then costs a \
-          descriptor for ever, and leaves a client waiting that nobody will serve.",
+    why: "The path that is hardly ever taken is the one that forgets close(connfd): each failed fork then \
+          costs a descriptor for ever, and leaves a client waiting that nobody will serve.",
     citations: &["POSIX.1-2024 fork", "POSIX.1-2024 close"],
     needs: &[Need::ProcessLimit, Need::Forks, Need::Lasting],
     scenarios: at_the_limit,
@@ -45,8 +47,9 @@ pub(super) static SURVIVES_CHURN: Clause = Clause {
     id: ClauseId("fork.survives-churn"),
     level: Level::Must,
     requirement: "The server serves client after client, and keeps no process of those that have left.",
-    why: "What is kept for each client, be it a process, a zombie or a row in a table of children, ends the service \
-          after so many clients, usually on the busiest day. The cure is to give back in one place all that was taken.",
+    why: "What is kept for each client, be it a process, a zombie or a row in a table of children, ends the \
+          service after so many clients, usually on the busiest day. The cure is to give back in one place \
+          all that was taken.",
     citations: &["UNP 5.8", "POSIX.1-2024 fork", "POSIX.1-2024 waitpid"],
     needs: &[Need::Forks, Need::Lasting],
     scenarios: churn,
@@ -79,7 +82,8 @@ fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<usize, Verdict> 
     let is_limit = |step: &Step| matches!(step, Step::Limit(_, Resource::Processes, Amount::InUse));
     let step = first_step(scenario, is_limit)
         .ok_or_else(|| Verdict::Inconclusive("the scenario sets no limit of processes".into()))?;
-    let done = trace.first(|what| matches!(what, What::Limited { resource: Resource::Processes, done: true, .. }));
+    let done =
+        trace.first(|what| matches!(what, What::Limited { resource: Resource::Processes, done: true, .. }));
     witness(done.is_some_and(|event| event.step == step), "the number of processes could not be limited")?;
     let look = trace
         .looks()
@@ -91,7 +95,10 @@ fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<usize, Verdict> 
         !before && !is_visitor(scenario, **client) && came.is_some_and(|local| look.servers(local).is_empty())
     };
     let clients = scenario.clients();
-    witness(clients.iter().any(|client| felt(&client)), "a process was made for each client under the limit")?;
+    witness(
+        clients.iter().any(|client| felt(&client)),
+        "a process was made for each client under the limit",
+    )?;
     Ok(step)
 }
 
@@ -115,7 +122,9 @@ fn no_leak_at_process_limit(scenario: &Scenario, trace: &Trace) -> Verdict {
         let refused: Vec<_> = scenario
             .clients()
             .into_iter()
-            .filter(|client| !is_visitor(scenario, *client) && trace.before(step).acts(*client).next().is_none())
+            .filter(|client| {
+                !is_visitor(scenario, *client) && trace.before(step).acts(*client).next().is_none()
+            })
             .collect();
         let (_, look) = trace
             .awaited(Condition::Back(Facet::Connections))
@@ -125,11 +134,16 @@ fn no_leak_at_process_limit(scenario: &Scenario, trace: &Trace) -> Verdict {
             let within = trace.circumstances.limits.settle_within;
             let names: Vec<_> = kept.iter().map(ToString::to_string).collect();
             return Err(Verdict::missing(
-                format!("each connection for which fork failed is closed within {within:?} of its client's close"),
+                format!(
+                    "each connection for which fork failed is closed within {within:?} of its client's close"
+                ),
                 format!("{} still open: {}", count(kept.len(), "connection"), names.join(", ")),
             ));
         }
-        Ok(format!("{} came while fork failed, none of their connections is left", count(refused.len(), "client")))
+        Ok(format!(
+            "{} came while fork failed, none of their connections is left",
+            count(refused.len(), "client")
+        ))
     })
 }
 
@@ -156,6 +170,11 @@ fn survives_churn(scenario: &Scenario, trace: &Trace) -> Verdict {
                 format!("{} more ({} zombies)", came.grew, came.last.zombies().count()),
             ));
         }
-        Ok(format!("{}, {} processes before and {} after", count(came.visits, "visit"), came.before, came.after))
+        Ok(format!(
+            "{}, {} processes before and {} after",
+            count(came.visits, "visit"),
+            came.before,
+            came.after
+        ))
     })
 }

@@ -17,8 +17,9 @@ pub(super) static LOG_NOT_DUPLICATED: Clause = Clause {
     id: ClauseId("fork.log-not-duplicated"),
     level: Level::Should,
     requirement: "The server writes each line of its log once.",
-    why: "fork copies the buffers of stdio too. If something was in them, each child that ends with exit writes it out \
-          again, and the log tells of clients that never came. The cure is to flush before fork, or _exit in the child.",
+    why: "fork copies the buffers of stdio too. If something was in them, each child that ends with exit \
+          writes it out again, and the log tells of clients that never came. The cure is to flush before \
+          fork, or _exit in the child.",
     citations: &["POSIX.1-2024 fork", "POSIX.1-2024 _Exit", "POSIX.1-2024 exit"],
     needs: &[Need::Forks, Need::Lasting],
     scenarios: churn,
@@ -38,7 +39,8 @@ fn log_not_duplicated(_: &Scenario, trace: &Trace) -> Verdict {
                 }
             }
         }
-        let ports: Vec<_> = visits.iter().filter_map(|acted| acted.local).map(|local| local.port().to_string()).collect();
+        let ports: Vec<_> =
+            visits.iter().filter_map(|acted| acted.local).map(|local| local.port().to_string()).collect();
         let announced: Vec<_> = trace
             .events
             .iter()
@@ -50,15 +52,24 @@ fn log_not_duplicated(_: &Scenario, trace: &Trace) -> Verdict {
         for (line, &copies) in &lines {
             // A line that names a client, or says that the server is ready, is about one event.
             let words: Vec<_> = line.split(|c: char| !c.is_ascii_digit()).collect();
-            let once = announced.contains(&line.as_str()) || ports.iter().any(|port| words.contains(&port.as_str()));
+            let once =
+                announced.contains(&line.as_str()) || ports.iter().any(|port| words.contains(&port.as_str()));
             if copies > if once { COPIES_MAX } else { 4 * visits.len() } {
                 return Err(Verdict::seen(
                     "each line is written once",
-                    format!("{copies} times with {}: \"{}\"", count(visits.len(), "client"), line.escape_debug()),
+                    format!(
+                        "{copies} times with {}: \"{}\"",
+                        count(visits.len(), "client"),
+                        line.escape_debug()
+                    ),
                 ));
             }
         }
-        Ok(format!("{} served, {} of log, none over and over", count(visits.len(), "client"), count(lines.len(), "line")))
+        Ok(format!(
+            "{} served, {} of log, none over and over",
+            count(visits.len(), "client"),
+            count(lines.len(), "line")
+        ))
     })
 }
 

@@ -10,7 +10,6 @@ mod exhaustion;
 mod log;
 mod shape;
 
-pub(in crate::spec) use death::kill_one;
 pub(in crate::spec) use shape::{made_for, processes, side_by_side, still_look};
 
 /// The family, in the order in which it is told.

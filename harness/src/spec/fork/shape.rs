@@ -18,8 +18,8 @@ pub(super) static PER_CONNECTION: Clause = Clause {
     id: ClauseId("fork.per-connection"),
     level: Level::May,
     requirement: "The server may make a process for each connection.",
-    why: "A process for each connection keeps clients apart by the strongest wall there is, and costs a fork each. \
-          Threads and event loops are as good; this says which kind the server is.",
+    why: "A process for each connection keeps clients apart by the strongest wall there is, and costs a fork \
+          each. Threads and event loops are as good; this says which kind the server is.",
     citations: &["UNP 4.8", "UNP 30.5", "fork(2)"],
     needs: &[Need::Lasting, Need::Concurrent],
     scenarios: side_by_side,
@@ -31,9 +31,9 @@ pub(super) static CHILD_EXITS: Clause = Clause {
     id: ClauseId("fork.child-exits"),
     level: Level::Must,
     requirement: "The server's child ends when the connection that it was made for has ended.",
-    why: "A child that stays takes a process for ever, and the limit of processes is reached after so many clients. \
-          Classic bugs: the child sleeps on, or falls through into its parent's accept loop; the cure is _exit right \
-          after the conversation.",
+    why: "A child that stays takes a process for ever, and the limit of processes is reached after so many \
+          clients. Classic bugs: the child sleeps on, or falls through into its parent's accept loop; the \
+          cure is _exit right after the conversation.",
     citations: &["UNP 4.8", "UNP 5.2", "POSIX.1-2024 fork"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: side_by_side,
@@ -45,9 +45,9 @@ pub(super) static CHILD_CLOSES_LISTENER: Clause = Clause {
     id: ClauseId("fork.child-closes-listener"),
     level: Level::Must,
     requirement: "The server's child does not hold the listening socket.",
-    why: "As long as one child holds a copy the port stays in LISTEN, even if the parent is dead: a restart fails with \
-          EADDRINUSE, and clients connect to a queue from which nobody takes them. The cure is close(listenfd) as the \
-          first thing that a child does.",
+    why: "As long as one child holds a copy the port stays in LISTEN, even if the parent is dead: a restart \
+          fails with EADDRINUSE, and clients connect to a queue from which nobody takes them. The cure is \
+          close(listenfd) as the first thing that a child does.",
     citations: &["UNP 4.8", "POSIX.1-2024 fork", "close(2)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: side_by_side,
@@ -59,8 +59,9 @@ pub(super) static PARENT_CLOSES_CONNECTION: Clause = Clause {
     id: ClauseId("fork.parent-closes-connection"),
     level: Level::Must,
     requirement: "The server's parent process closes its copy of each connection that a child serves.",
-    why: "A connection ends when its last descriptor is closed. If the parent keeps a copy the client waits for an end \
-          of file that never comes, and the parent runs out of descriptors. The cure is close(connfd) right after fork.",
+    why: "A connection ends when its last descriptor is closed. If the parent keeps a copy the client waits \
+          for an end of file that never comes, and the parent runs out of descriptors. The cure is \
+          close(connfd) right after fork.",
     citations: &["UNP 4.8", "POSIX.1-2024 close", "POSIX.1-2024 fork"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: side_by_side,
@@ -72,8 +73,8 @@ pub(super) static CHILD_HOLDS_ONE_CONNECTION: Clause = Clause {
     id: ClauseId("fork.child-holds-one-connection"),
     level: Level::Must,
     requirement: "The server's child holds the connection that it serves, and no other.",
-    why: "A copy of a sibling's connection keeps that client from its end of file for as long as this child lives. It \
-          comes about when the parent forks before it has closed an earlier connection.",
+    why: "A copy of a sibling's connection keeps that client from its end of file for as long as this child \
+          lives. It comes about when the parent forks before it has closed an earlier connection.",
     citations: &["UNP 4.8", "POSIX.1-2024 fork"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: side_by_side,
@@ -83,7 +84,8 @@ pub(super) static CHILD_HOLDS_ONE_CONNECTION: Clause = Clause {
 /// Some clients side by side, who leave in good order; then as many again, who just close; then nobody comes any more.
 pub(in crate::spec) fn side_by_side(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = profile.effort.pick(2, 3, 8).min(profile.clients).max(1);
-    let come = |client| [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))];
+    let come =
+        |client| [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))];
     let leave = |client| [act(client, Act::HalfClose), act(client, Act::ReadToEnd), act(client, Act::Close)];
     let mut steps = vec![Step::Mark];
     steps.extend((0..most).flat_map(come));
@@ -109,7 +111,11 @@ pub(in crate::spec) fn still_look(trace: &Trace) -> Result<(bool, &Look), Verdic
 
 /// A client, and the processes that were made to serve it: those that hold its connection, are not the acceptor, and
 /// were not there before the clients.
-pub(in crate::spec) fn made_for<'a>(scenario: &Scenario, trace: &'a Trace, look: &'a Look) -> Vec<(Client, &'a Process)> {
+pub(in crate::spec) fn made_for<'a>(
+    scenario: &Scenario,
+    trace: &'a Trace,
+    look: &'a Look,
+) -> Vec<(Client, &'a Process)> {
     let mark = trace.mark();
     let is_new = |process: &&Process| {
         mark.and_then(|mark| mark.process(process.pid)).is_none_or(|old| old.started != process.started)
@@ -126,11 +132,13 @@ fn per_connection(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(Instance(0))?;
         let (_, look) = still_look(trace)?;
-        let there = |client: &&Client| trace.local(**client).is_some_and(|local| look.peer_of(local).is_some());
+        let there =
+            |client: &&Client| trace.local(**client).is_some_and(|local| look.peer_of(local).is_some());
         let clients = scenario.clients();
         let connected = clients.iter().filter(there).count();
         witness(connected > 0, "no client was connected")?;
-        let made: BTreeSet<i32> = made_for(scenario, trace, look).iter().map(|(_, process)| process.pid).collect();
+        let made: BTreeSet<i32> =
+            made_for(scenario, trace, look).iter().map(|(_, process)| process.pid).collect();
         Ok(format!("{} at once, {} made for them", count(connected, "client"), processes(made.len())))
     })
 }
@@ -148,7 +156,8 @@ fn child_exits(scenario: &Scenario, trace: &Trace) -> Verdict {
         let mut made = BTreeSet::new();
         let mut at_once = 0;
         for (_, look) in trace.looks() {
-            let now: BTreeSet<_> = made_for(scenario, trace, look).iter().map(|(_, p)| (p.pid, p.started)).collect();
+            let now: BTreeSet<_> =
+                made_for(scenario, trace, look).iter().map(|(_, p)| (p.pid, p.started)).collect();
             at_once = at_once.max(now.len());
             made.extend(now);
         }
@@ -166,7 +175,11 @@ fn child_exits(scenario: &Scenario, trace: &Trace) -> Verdict {
                 format!("{} of {} still live: pid {}", alive.len(), processes(made.len()), pids.join(", ")),
             ));
         }
-        Ok(format!("{} served {} and ended", processes(made.len()), count(scenario.clients().len(), "client")))
+        Ok(format!(
+            "{} served {} and ended",
+            processes(made.len()),
+            count(scenario.clients().len(), "client")
+        ))
     })
 }
 
@@ -203,7 +216,8 @@ fn parent_closes_connection(scenario: &Scenario, trace: &Trace) -> Verdict {
         }
         witness(!served.is_empty(), "no process was seen that was made for a client")?;
         for (client, process) in &served {
-            let inode = trace.local(*client).and_then(|local| look.peer_of(local)).map_or(0, |socket| socket.inode);
+            let inode =
+                trace.local(*client).and_then(|local| look.peer_of(local)).map_or(0, |socket| socket.inode);
             if acceptor.holds(inode) {
                 return Err(Verdict::seen(
                     format!("only the child holds the connection of {client}"),
@@ -224,9 +238,8 @@ fn child_holds_one_connection(scenario: &Scenario, trace: &Trace) -> Verdict {
         witness(clients.len() > 1, "fewer than two clients were served by processes made for them")?;
         for (client, process) in &made {
             let held = look.connections_of(process, trace.port());
-            let shared = |inode: &u64| {
-                made.iter().any(|(_, other)| other.pid != process.pid && other.holds(*inode))
-            };
+            let shared =
+                |inode: &u64| made.iter().any(|(_, other)| other.pid != process.pid && other.holds(*inode));
             if held.len() > 1 && held.iter().any(shared) {
                 return Err(Verdict::seen(
                     format!("the process that serves {client} holds one connection"),
@@ -254,7 +267,8 @@ mod tests {
         let mut look = serving();
         let held: Vec<u64> = [LISTENER].iter().chain(parent).copied().collect();
         let own: Vec<u64> = [201].iter().chain(second).copied().collect();
-        look.processes = vec![process(SERVER, 1, &held), process(10, SERVER, &[200]), process(11, SERVER, &own)];
+        look.processes =
+            vec![process(SERVER, 1, &held), process(10, SERVER, &[200]), process(11, SERVER, &own)];
         look.sockets.extend([connection(State::Established, 0, 200), connection(State::Established, 1, 201)]);
         Build::served()
             .marked(serving())

@@ -167,9 +167,9 @@ fn small_buffers(profile: &Profile) -> BoxedStrategy<Scenario> {
         .boxed()
 }
 
-fn serves_after_the_flood(_: &Scenario, trace: &Trace) -> Verdict {
+fn serves_after_the_flood(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        started(trace)?;
+        started(scenario, trace, None)?;
         let came = trace
             .all_acts()
             .filter(|acted| matches!(acted.act, Act::Connect(_)) && acted.fate == Fate::Done)
@@ -185,7 +185,7 @@ fn serves_after_the_flood(_: &Scenario, trace: &Trace) -> Verdict {
 
 fn nobody_is_lost(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        trace.ready(FIRST)?;
+        started(scenario, trace, None)?;
         let (mut served, mut told) = (0, 0);
         let mut beyond = 0;
         for client in scenario.clients() {
@@ -256,7 +256,7 @@ fn whereabouts(trace: &Trace, client: Client) -> &'static str {
 
 fn a_late_client_is_served(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        trace.ready(FIRST)?;
+        started(scenario, trace, None)?;
         let clients = scenario.clients();
         let visits = |client: &Client| trace.acts(*client).any(|acted| matches!(acted.act, Act::Visit(_)));
         let silent = clients
@@ -274,9 +274,9 @@ fn a_late_client_is_served(scenario: &Scenario, trace: &Trace) -> Verdict {
     })
 }
 
-fn says_how_many(_: &Scenario, trace: &Trace) -> Verdict {
+fn says_how_many(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        trace.ready(FIRST)?;
+        started(scenario, trace, None)?;
         let exchanges: Vec<_> =
             trace.all_acts().filter(|acted| matches!(acted.act, Act::Exchange(_))).collect();
         witness(!exchanges.is_empty(), "no client spoke")?;
@@ -290,7 +290,7 @@ fn says_how_many(_: &Scenario, trace: &Trace) -> Verdict {
 
 fn all_bytes_come_back(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        trace.ready(FIRST)?;
+        started(scenario, trace, None)?;
         let small =
             |client: &Client| trace.acts(*client).any(|acted| matches!(acted.act, Act::ReceiveBuffer(_)));
         let clients: Vec<_> = scenario.clients().into_iter().filter(small).collect();

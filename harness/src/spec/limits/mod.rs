@@ -4,7 +4,8 @@
 //! getrlimit(2), accept(2), POSIX.1-2024 fork and write, listen(2), UNP 16 and 30.
 
 use crate::clause::Clause;
-use crate::scenario::{Act, Client, Condition, Instance, Payload, Step, act};
+use crate::scenario::{Act, Client, Condition, Instance, Payload, Resource, Scenario, Setting, Step, act};
+use crate::trace::query::witness;
 use crate::trace::{Acted, Trace, What};
 use crate::verdict::Verdict;
 
@@ -38,8 +39,22 @@ fn visit(client: u32) -> Step {
     act(client, Act::Visit(Payload::greeting()))
 }
 
-/// Ends the check unless the server listened at first: later waits may tell of its end.
-fn started(trace: &Trace) -> Result<(), Verdict> {
+/// Ends the check unless the server was launched as usual, listened at first (later waits may tell of its end), and was
+/// left alone but for a limit of this kind.
+fn started(scenario: &Scenario, trace: &Trace, limited: Option<Resource>) -> Result<(), Verdict> {
+    for (_, step) in scenario.flat() {
+        match step {
+            Step::Launch(FIRST, setting) => {
+                let plain = Setting { buffers: None, somaxconn: None, backlog: None, ..setting.clone() };
+                witness(plain.is_usual(), "the server was launched in an unusual setting")?;
+            }
+            Step::Limit(_, resource, _) if Some(*resource) == limited => {}
+            Step::Signal(..) | Step::Limit(..) | Step::Launch(..) => {
+                return Err(Verdict::Inconclusive(format!("something else was done to the server: {step}")));
+            }
+            _ => {}
+        }
+    }
     let first = trace.events.iter().find_map(|event| match &event.what {
         What::Awaited { condition, met, .. } if *condition == Condition::Listening(FIRST) => Some(*met),
         _ => None,

@@ -23,7 +23,7 @@ pub static DESCRIPTORS_RECOVER: Clause = Clause {
     citations: &["accept(2) EMFILE", "getrlimit(2) RLIMIT_NOFILE", "POSIX.1-2024 accept"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: |profile| exhausted(profile, Resource::Descriptors),
-    check: |_, trace| recovers(trace, Resource::Descriptors),
+    check: |scenario, trace| recovers(scenario, trace, Resource::Descriptors),
 };
 
 /// Nor do clients for whom no process can be made.
@@ -36,7 +36,7 @@ pub static PROCESSES_RECOVER: Clause = Clause {
     citations: &["POSIX.1-2024 fork", "fork(2) EAGAIN", "pthread_create(3) EAGAIN"],
     needs: &[Need::ProcessLimit, Need::Lasting, Need::Echo],
     scenarios: |profile| exhausted(profile, Resource::Processes),
-    check: |_, trace| recovers(trace, Resource::Processes),
+    check: |scenario, trace| recovers(scenario, trace, Resource::Processes),
 };
 
 /// Clients that have left leave no memory behind.
@@ -117,9 +117,9 @@ fn batches_of_visits(profile: &Profile) -> BoxedStrategy<Scenario> {
     fixed(warm.chain(batch()).chain(batch()).chain(batch()))
 }
 
-fn recovers(trace: &Trace, resource: Resource) -> Verdict {
+fn recovers(scenario: &Scenario, trace: &Trace, resource: Resource) -> Verdict {
     judge(|| {
-        started(trace)?;
+        started(scenario, trace, Some(resource))?;
         let limit = |what: &What| matches!(what, What::Limited { resource: r, .. } if *r == resource);
         let limits: Vec<usize> = (0..trace.events.len()).filter(|&n| limit(&trace.events[n].what)).collect();
         let [first, .., last] = *limits else {
@@ -149,11 +149,11 @@ fn runtime_gave_up(trace: &Trace) -> bool {
     trace.output.iter().any(|output| output.stderr.text().contains("failed to create new OS thread"))
 }
 
-fn memory_does_not_grow(_: &Scenario, trace: &Trace) -> Verdict {
+fn memory_does_not_grow(scenario: &Scenario, trace: &Trace) -> Verdict {
     /// Less than this for each visit is noise: allocators, caches, and garbage that nobody has collected yet.
     const GENEROUS_KIB: u64 = 160;
     judge(|| {
-        started(trace)?;
+        started(scenario, trace, None)?;
         let mark =
             trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked after the warm-up".into()))?;
         let mut looks = vec![(0, mark)];
@@ -194,9 +194,9 @@ fn resident(look: &Look, pid: i32) -> Option<u64> {
     look.process(pid).filter(|process| !process.is_zombie()).map(|process| process.rss_kib)
 }
 
-fn serves_without_files(_: &Scenario, trace: &Trace) -> Verdict {
+fn serves_without_files(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        started(trace)?;
+        started(scenario, trace, Some(Resource::FileSize))?;
         let limit =
             |what: &What| matches!(what, What::Limited { resource: Resource::FileSize, done: true, .. });
         witness(trace.first(limit).is_some(), "files could not be limited")?;
@@ -207,6 +207,11 @@ fn serves_without_files(_: &Scenario, trace: &Trace) -> Verdict {
 
 fn says_whether_it_works(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
+        let small =
+            |setting: &Setting| setting.rlimits.iter().any(|(resource, _)| *resource == Resource::Stack);
+        let launched =
+            scenario.steps.iter().any(|step| matches!(step, Step::Launch(FIRST, setting) if small(setting)));
+        witness(launched, "the server was launched with the usual stack")?;
         let starts = trace
             .awaited(Condition::Listening(FIRST))
             .ok_or_else(|| Verdict::Inconclusive("the server was not launched and awaited".into()))?

@@ -17,8 +17,8 @@ pub(super) static BOUNDED_WHILE_BUSY: Clause = Clause {
     id: ClauseId("reap.bounded-while-busy"),
     level: Level::Should,
     requirement: "The server waits for children that have ended while it is busy, too.",
-    why: "A server that reaps only when nothing else is to be done collects zombies exactly when processes are needed \
-          most. The cure is to reap in each round of the loop, not in its idle branch.",
+    why: "A server that reaps only when nothing else is to be done collects zombies exactly when processes \
+          are needed most. The cure is to reap in each round of the loop, not in its idle branch.",
     citations: &["wait(2) NOTES", "UNP 5.10"],
     needs: &[Need::Forks, Need::Lasting],
     scenarios: churn,
@@ -30,8 +30,8 @@ pub(super) static ACCEPT_GOES_ON: Clause = Clause {
     id: ClauseId("reap.accept-goes-on"),
     level: Level::Must,
     requirement: "The server serves the clients that come while children end.",
-    why: "Each death interrupts the parent, in accept, in fork, in its log. Classic bugs: EINTR taken for an error, a \
-          handler that waits for one child more than there is, an accept that is skipped.",
+    why: "Each death interrupts the parent, in accept, in fork, in its log. Classic bugs: EINTR taken for an \
+          error, a handler that waits for one child more than there is, an accept that is skipped.",
     citations: &["UNP 5.9", "POSIX.1-2024 accept", "signal(7)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: come_and_go,
@@ -43,8 +43,9 @@ pub(super) static DOES_NOT_BLOCK: Clause = Clause {
     id: ClauseId("reap.does-not-block"),
     level: Level::Must,
     requirement: "The server serves new clients while one child is busy with a client that stays.",
-    why: "wait without WNOHANG returns when some child ends, and that may be tomorrow: until then nobody is accepted. \
-          Classic bugs: wait right after fork; while (wait(NULL) > 0) in the handler. The cure is WNOHANG.",
+    why: "wait without WNOHANG returns when some child ends, and that may be tomorrow: until then nobody is \
+          accepted. Classic bugs: wait right after fork; while (wait(NULL) > 0) in the handler. The cure is \
+          WNOHANG.",
     citations: &["UNP 5.10", "POSIX.1-2024 waitpid"],
     needs: &[Need::Forks, Need::Lasting],
     scenarios: one_stays,
@@ -56,8 +57,9 @@ pub(super) static SIGNAL_STORM: Clause = Clause {
     id: ClauseId("reap.signal-storm"),
     level: Level::Should,
     requirement: "The server survives a storm of SIGCHLD while it accepts and logs.",
-    why: "A handler that allocates or writes to stdio may interrupt the very function that it calls, and then waits for \
-          a lock that its own thread holds. The cure is to do nothing in a handler but to set a flag or write a byte.",
+    why: "A handler that allocates or writes to stdio may interrupt the very function that it calls, and \
+          then waits for a lock that its own thread holds. The cure is to do nothing in a handler but to set \
+          a flag or write a byte.",
     citations: &["signal-safety(7)", "POSIX.1-2024 XSH 2.4.3"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: storm,
@@ -115,7 +117,8 @@ fn bounded_while_busy(scenario: &Scenario, trace: &Trace) -> Verdict {
         trace.ready(Instance(0))?;
         left_working(scenario)?;
         let watched = trace.windows().count();
-        let from = trace.events.iter().position(|event| matches!(event.what, What::Looked { mark: true, .. }));
+        let from =
+            trace.events.iter().position(|event| matches!(event.what, What::Looked { mark: true, .. }));
         let last = trace.events.iter().rposition(|event| matches!(event.what, What::Watched(_)));
         let (Some(from), Some(last)) = (from, last) else {
             return Err(Verdict::Inconclusive("nobody looked while clients came and went".into()));
@@ -129,11 +132,15 @@ fn bounded_while_busy(scenario: &Scenario, trace: &Trace) -> Verdict {
             What::Looked { look, .. } => Some(look),
             _ => None,
         });
-        let look = look.ok_or_else(|| Verdict::Inconclusive("nobody looked while clients came and went".into()))?;
+        let look =
+            look.ok_or_else(|| Verdict::Inconclusive("nobody looked while clients came and went".into()))?;
         let zombies = trace.new_zombies(look).count();
         if zombies * 4 > visits * 3 {
             return Err(Verdict::seen(
-                format!("some of {visits} children waited for within {} ms of coming and going", busy_us / 1000),
+                format!(
+                    "some of {visits} children waited for within {} ms of coming and going",
+                    busy_us / 1000
+                ),
                 format!("{}", count(zombies, "zombie")),
             ));
         }
@@ -168,9 +175,12 @@ fn does_not_block(scenario: &Scenario, trace: &Trace) -> Verdict {
         let visit = first_step(scenario, |step| matches!(step, Step::Do(_, Act::Visit(_))));
         let visit = visit.ok_or_else(|| Verdict::Inconclusive("nobody came besides".into()))?;
         let before = trace.before(visit);
-        let stays: Vec<_> = scenario.clients().into_iter().filter(|c| before.acts(*c).next().is_some()).collect();
+        let stays: Vec<_> =
+            scenario.clients().into_iter().filter(|c| before.acts(*c).next().is_some()).collect();
         let open = |client: &&crate::scenario::Client| {
-            before.last_act(**client).is_some_and(|acted| matches!(acted.act, Act::Connect(_) | Act::Exchange(_)))
+            before
+                .last_act(**client)
+                .is_some_and(|acted| matches!(acted.act, Act::Connect(_) | Act::Exchange(_)))
         };
         let open: Vec<_> = stays.iter().filter(open).collect();
         witness(!open.is_empty(), "no client stayed")?;

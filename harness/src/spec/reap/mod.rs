@@ -46,9 +46,9 @@ pub static EVERY_CHILD: Clause = Clause {
     id: ClauseId("reap.every-child"),
     level: Level::Must,
     requirement: "The server waits for every child that has ended.",
-    why: "A child that nobody waits for stays in the process table as a zombie; when the table or the user's limit \
-          is full, fork fails and the server serves nobody. The classic bug is to have no SIGCHLD handler at all; \
-          the cure is waitpid(-1, WNOHANG) in a loop until none is left.",
+    why: "A child that nobody waits for stays in the process table as a zombie; when the table or the user's \
+          limit is full, fork fails and the server serves nobody. The classic bug is to have no SIGCHLD \
+          handler at all; the cure is waitpid(-1, WNOHANG) in a loop until none is left.",
     citations: &["POSIX.1-2024 waitpid", "wait(2) NOTES", "UNP 5.8"],
     needs: &[Need::ServingProcesses, Need::Lasting],
     scenarios: one_by_one,
@@ -60,8 +60,9 @@ pub static WITHOUT_NEW_CONNECTION: Clause = Clause {
     id: ClauseId("reap.without-new-connection"),
     level: Level::Must,
     requirement: "The server waits for its children without being woken by a new client.",
-    why: "A server that reaps only when accept returns keeps the zombies of its busiest hour through the whole night. \
-          The cure is to let SIGCHLD interrupt or wake the loop: a handler, signalfd, or a short timer.",
+    why: "A server that reaps only when accept returns keeps the zombies of its busiest hour through the \
+          whole night. The cure is to let SIGCHLD interrupt or wake the loop: a handler, signalfd, or a \
+          short timer.",
     citations: &["POSIX.1-2024 waitpid", "signal(7)", "UNP 5.8"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: side_by_side,
@@ -73,8 +74,8 @@ pub static NO_LASTING_ORPHAN: Clause = Clause {
     id: ClauseId("reap.no-lasting-orphan"),
     level: Level::May,
     requirement: "The server may leave the reaping of its processes to init, by a double fork.",
-    why: "An orphan is reaped by init, so the double fork needs no SIGCHLD at all; but the server no longer knows who \
-          works for it, and cannot end them when it stops.",
+    why: "An orphan is reaped by init, so the double fork needs no SIGCHLD at all; but the server no longer \
+          knows who works for it, and cannot end them when it stops.",
     citations: &["wait(2) NOTES", "prctl(2) PR_SET_CHILD_SUBREAPER"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: side_by_side,

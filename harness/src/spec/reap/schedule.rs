@@ -18,10 +18,11 @@ use crate::verdict::Verdict;
 pub(super) static ANY_SCHEDULE: Clause = Clause {
     id: ClauseId("reap.any-schedule"),
     level: Level::Must,
-    requirement: "The server has no zombie and no child left over after any schedule of connects, closes, kills and \
-                  stops.",
-    why: "Bugs of reaping hide in orders that nobody thought of: a death between two waits, a kill while a sibling is \
-          stopped. This draws such orders, and shrinks the one that fails to the few steps that matter.",
+    requirement: "The server has no zombie and no child left over after any schedule of connects, closes, \
+                  kills and stops.",
+    why: "Bugs of reaping hide in orders that nobody thought of: a death between two waits, a kill while a \
+          sibling is stopped. This draws such orders, and shrinks the one that fails to the few steps that \
+          matter.",
     citations: &["POSIX.1-2024 waitpid", "signal(7)", "UNP 5.10"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: schedules,
@@ -50,7 +51,8 @@ fn schedules(profile: &Profile) -> BoxedStrategy<Scenario> {
 /// Steps that make sense, one way or another, for each draw; then everybody leaves.
 fn schedule(clients: u32, draws: &[(u32, u8)]) -> Vec<Step> {
     let mut there = vec![There::Away; clients as usize];
-    let mut steps = vec![act(clients, Act::Visit(Payload::greeting())), Step::Await(Condition::NoZombie), Step::Mark];
+    let mut steps =
+        vec![act(clients, Act::Visit(Payload::greeting())), Step::Await(Condition::NoZombie), Step::Mark];
     for &(client, draw) in draws {
         let state = &mut there[client as usize];
         let serving = Who::Serving(Client(client));
@@ -89,7 +91,8 @@ fn nothing_is_left(scenario: &Scenario, trace: &Trace) -> Verdict {
         trace.ready(Instance(0))?;
         left_working(scenario)?;
         all_left(scenario)?;
-        let mark = trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked before the schedule".into()))?;
+        let mark =
+            trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked before the schedule".into()))?;
         let opened = trace.all_acts().filter(|acted| matches!(acted.act, Act::Connect(_))).count();
         witness(opened > 0, "no client came")?;
         trace.lives(Instance(0), "the server goes on after the schedule")?;
@@ -110,7 +113,11 @@ fn nothing_is_left(scenario: &Scenario, trace: &Trace) -> Verdict {
         }
         let last = scenario.steps.len().saturating_sub(3);
         trace.all_served(&newcomers(scenario, last.saturating_sub(1)))?;
-        Ok(format!("{} opened and gone, no zombie, {after} of {}", count(opened, "connection"), processes(before)))
+        Ok(format!(
+            "{} opened and gone, no zombie, {after} of {}",
+            count(opened, "connection"),
+            processes(before)
+        ))
     })
 }
 
@@ -121,7 +128,8 @@ mod tests {
     #[test]
     fn every_schedule_ends_with_everybody_gone_and_nobody_stopped() {
         for seed in 0..200_u32 {
-            let draws: Vec<_> = (0..20_u32).map(|n| ((seed + n * 7) % 3, (seed * 31 + n * 97).to_le_bytes()[0])).collect();
+            let draws: Vec<_> =
+                (0..20_u32).map(|n| ((seed + n * 7) % 3, (seed * 31 + n * 97).to_le_bytes()[0])).collect();
             let scenario = Scenario::served(schedule(3, &draws));
             assert!(all_left(&scenario).is_ok(), "{draws:?}");
             assert!(left_working(&scenario).is_ok(), "{draws:?}");

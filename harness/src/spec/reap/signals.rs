@@ -18,8 +18,9 @@ pub(super) static SPURIOUS_SIGCHLD: Clause = Clause {
     id: ClauseId("reap.spurious-sigchld"),
     level: Level::Must,
     requirement: "The server is not harmed by SIGCHLD when no child has ended.",
-    why: "SIGCHLD may come when a child was stopped, when another wait was faster, or from anybody with the right to \
-          send it. A handler that takes it for one dead child waits for one that lives, and the server stands still.",
+    why: "SIGCHLD may come when a child was stopped, when another wait was faster, or from anybody with the \
+          right to send it. A handler that takes it for one dead child waits for one that lives, and the \
+          server stands still.",
     citations: &["POSIX.1-2024 waitpid", "POSIX.1-2024 sigaction", "signal(7)"],
     needs: &[Need::Lasting],
     scenarios: spurious,
@@ -31,9 +32,9 @@ pub(super) static SURVIVES_SIGPIPE: Clause = Clause {
     id: ClauseId("reap.survives-sigpipe"),
     level: Level::Must,
     requirement: "The server is not ended by SIGPIPE when a client leaves while it is being sent to.",
-    why: "Writing to a connection that was reset raises SIGPIPE, whose default is death. In a child that is harmless; in \
-          a process that serves many, one rude client ends the service for all. The cure is to ignore SIGPIPE, or \
-          MSG_NOSIGNAL.",
+    why: "Writing to a connection that was reset raises SIGPIPE, whose default is death. In a child that is \
+          harmless; in a process that serves many, one rude client ends the service for all. The cure is to \
+          ignore SIGPIPE, or MSG_NOSIGNAL.",
     citations: &["UNP 5.13", "POSIX.1-2024 send", "signal(7)"],
     needs: &[Need::Lasting],
     scenarios: leave_while_it_sends,
@@ -45,8 +46,8 @@ pub(super) static BENIGN_SIGNALS: Clause = Clause {
     id: ClauseId("reap.benign-signals"),
     level: Level::Should,
     requirement: "The server loses no byte and no client to SIGWINCH, SIGURG and SIGCONT.",
-    why: "These are ignored by default, and arrive from terminals and debuggers. A server that catches every signal \
-          with one handler, or that takes each EINTR for an error, ends with the size of a window.",
+    why: "These are ignored by default, and arrive from terminals and debuggers. A server that catches every \
+          signal with one handler, or that takes each EINTR for an error, ends with the size of a window.",
     citations: &["signal(7)", "POSIX.1-2024 read", "UNP 5.9"],
     needs: &[Need::Lasting],
     scenarios: benign,
@@ -58,9 +59,13 @@ pub(super) static STOP_AND_CONTINUE: Clause = Clause {
     id: ClauseId("reap.stop-and-continue"),
     level: Level::Must,
     requirement: "The server loses no byte and no client when all its processes are stopped and go on.",
-    why: "A laptop's lid, a container's freeze, an operator's Ctrl-Z. On Linux some calls return EINTR after SIGCONT \
-          even without a handler; a loop that takes that for the end of a connection drops a client that did nothing.",
-    citations: &["signal(7) \"Interruption of system calls and library functions by stop signals\"", "UNP 5.9"],
+    why: "A laptop's lid, a container's freeze, an operator's Ctrl-Z. On Linux some calls return EINTR after \
+          SIGCONT even without a handler; a loop that takes that for the end of a connection drops a client \
+          that did nothing.",
+    citations: &[
+        "signal(7) \"Interruption of system calls and library functions by stop signals\"",
+        "UNP 5.9",
+    ],
     needs: &[Need::Lasting],
     scenarios: stop_and_go,
     check: stop_and_continue,
@@ -71,8 +76,8 @@ pub(super) static HANGUP_RECORDED: Clause = Clause {
     id: ClauseId("reap.hangup-recorded"),
     level: Level::May,
     requirement: "The server may end, read its settings again, or do nothing on SIGHUP.",
-    why: "By default SIGHUP ends a process; daemons take it as an order to read their settings. Operators should know \
-          which it is before they send it.",
+    why: "By default SIGHUP ends a process; daemons take it as an order to read their settings. Operators \
+          should know which it is before they send it.",
     citations: &["signal(7)", "POSIX.1-2024 <signal.h>"],
     needs: &[Need::Lasting],
     scenarios: hangup,
@@ -171,9 +176,7 @@ fn stop_and_continue(scenario: &Scenario, trace: &Trace) -> Verdict {
 fn disturbed_by(scenario: &Scenario, trace: &Trace, sigs: &[Sig]) -> Result<String, Verdict> {
     trace.ready(Instance(0))?;
     left_working(scenario)?;
-    let is_it = |step: &Step| {
-        matches!(step, Step::Signal(Who::Acceptor(_) | Who::Tree(_), sig) if sigs.contains(sig))
-    };
+    let is_it = |step: &Step| matches!(step, Step::Signal(Who::Acceptor(_) | Who::Tree(_), sig) if sigs.contains(sig));
     let first = first_step(scenario, is_it)
         .ok_or_else(|| Verdict::Inconclusive("the scenario sends no such signal".into()))?;
     let got: usize = sigs.iter().map(|sig| trace.signalled(*sig).len()).sum();
@@ -191,9 +194,9 @@ fn survives_sigpipe(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(Instance(0))?;
         left_working(scenario)?;
-        let left = trace.all_acts().filter(|acted| {
-            matches!(acted.act, Act::Reset | Act::Close) && acted.received < acted.sent
-        });
+        let left = trace
+            .all_acts()
+            .filter(|acted| matches!(acted.act, Act::Reset | Act::Close) && acted.received < acted.sent);
         let left = left.count();
         witness(left > 0, "no client left with bytes unread")?;
         const SIGPIPE: i32 = 13;

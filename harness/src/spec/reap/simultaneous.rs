@@ -21,8 +21,8 @@ pub(super) static SIMULTANEOUS: Clause = Clause {
     id: ClauseId("reap.simultaneous"),
     level: Level::Must,
     requirement: "The server waits for all of several children that end in the same moment.",
-    why: "Signals do not queue: twenty deaths while the parent is busy are one SIGCHLD. A handler that calls wait once \
-          leaves nineteen zombies. The cure is the loop: while (waitpid(-1, NULL, WNOHANG) > 0).",
+    why: "Signals do not queue: twenty deaths while the parent is busy are one SIGCHLD. A handler that calls \
+          wait once leaves nineteen zombies. The cure is the loop: while (waitpid(-1, NULL, WNOHANG) > 0).",
     citations: &["UNP 5.10", "signal(7)", "POSIX.1-2024 waitpid"],
     needs: &[Need::ServingProcesses, Need::Concurrent, Need::Clients(2), Need::Lasting],
     scenarios: at_once,
@@ -34,8 +34,8 @@ pub(super) static KILLED_CHILD: Clause = Clause {
     id: ClauseId("reap.killed-child"),
     level: Level::Must,
     requirement: "The server waits for a child that was killed, and for those that ended with it.",
-    why: "waitpid tells of a death by signal in the same way as of an exit. A loop that ends at the first child that \
-          did not exit in good order leaves that one, or all after it, as zombies.",
+    why: "waitpid tells of a death by signal in the same way as of an exit. A loop that ends at the first \
+          child that did not exit in good order leaves that one, or all after it, as zombies.",
     citations: &["POSIX.1-2024 waitpid", "wait(2)", "UNP 5.10"],
     needs: &[Need::ServingProcesses, Need::Concurrent, Need::Lasting],
     scenarios: one_killed,
@@ -47,9 +47,9 @@ pub(super) static INSTANT_DEATH: Clause = Clause {
     id: ClauseId("reap.instant-death"),
     level: Level::Should,
     requirement: "The server waits for children that end before fork has returned in the parent.",
-    why: "A child may be dead before its parent has written down its pid. A handler that looks the pid up in a table \
-          finds nothing, and the row that is written afterwards stays for ever. The cure is to block SIGCHLD around \
-          fork, or to reap in the main loop.",
+    why: "A child may be dead before its parent has written down its pid. A handler that looks the pid up in \
+          a table finds nothing, and the row that is written afterwards stays for ever. The cure is to block \
+          SIGCHLD around fork, or to reap in the main loop.",
     citations: &["POSIX.1-2024 fork", "POSIX.1-2024 sigprocmask", "signal(7)"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: born_to_die,
@@ -60,9 +60,11 @@ pub(super) static INSTANT_DEATH: Clause = Clause {
 pub(super) static FOREIGN_CHILD: Clause = Clause {
     id: ClauseId("reap.foreign-child"),
     level: Level::Must,
-    requirement: "The server goes on, and waits for its own children, when a child ends that it did not make.",
-    why: "exec keeps the children of the program that was there before: a start script's background job becomes the \
-          server's child. A loop that finds a pid which it does not know must not take that for an error.",
+    requirement: "The server goes on, and waits for its own children, when a child ends that it did not \
+                  make.",
+    why: "exec keeps the children of the program that was there before: a start script's background job \
+          becomes the server's child. A loop that finds a pid which it does not know must not take that for \
+          an error.",
     citations: &["POSIX.1-2024 exec", "POSIX.1-2024 waitpid"],
     needs: &[Need::ServingProcesses, Need::Lasting],
     scenarios: with_foreign_children,
@@ -123,7 +125,8 @@ fn one_killed(profile: &Profile) -> BoxedStrategy<Scenario> {
 
 fn born_to_die(profile: &Profile) -> BoxedStrategy<Scenario> {
     let clients = profile.effort.pick(6, 12, 20).min(profile.clients).max(1);
-    let mut steps = vec![act(clients, Act::Visit(Payload::greeting())), Step::Await(Condition::NoZombie), Step::Mark];
+    let mut steps =
+        vec![act(clients, Act::Visit(Payload::greeting())), Step::Await(Condition::NoZombie), Step::Mark];
     for client in 0..clients {
         steps.extend([act(client, Act::Connect(To::Target)), act(client, Act::Reset)]);
     }
@@ -211,7 +214,8 @@ fn foreign_child(scenario: &Scenario, trace: &Trace) -> Verdict {
             .awaited(Condition::Back(Facet::Processes))
             .ok_or_else(|| Verdict::Inconclusive("nobody waited for the children to end".into()))?;
         // The foreign ones are not the server's to wait for: they may stay zombies.
-        let own: Vec<_> = look.zombies().filter(|zombie| launched.process(zombie.pid).is_none()).map(name).collect();
+        let own: Vec<_> =
+            look.zombies().filter(|zombie| launched.process(zombie.pid).is_none()).map(name).collect();
         if !met && !own.is_empty() {
             return Err(Verdict::missing(
                 "no zombie among the server's own children",
@@ -231,12 +235,11 @@ mod tests {
     /// Two children die while the parent is stopped; so many of them are still zombies in the end.
     fn killed(left: usize) -> Trace {
         let mut before = serving();
-        before.processes = vec![
-            process(SERVER, 1, &[LISTENER]),
-            process(10, SERVER, &[200]),
-            process(11, SERVER, &[201]),
-        ];
-        before.sockets.extend([connection(State::Established, 0, 200), connection(State::Established, 1, 201)]);
+        before.processes =
+            vec![process(SERVER, 1, &[LISTENER]), process(10, SERVER, &[200]), process(11, SERVER, &[201])];
+        before
+            .sockets
+            .extend([connection(State::Established, 0, 200), connection(State::Established, 1, 201)]);
         let mut after = serving();
         after.processes.extend([zombie(10, SERVER), zombie(11, SERVER)]);
         let mut last = serving();

@@ -5,9 +5,9 @@ use proptest::strategy::{BoxedStrategy, Just, Strategy};
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::{Condition, Endpoint, Instance, Scenario, Setting, Step};
-use crate::spec::start::{FIRST, SECOND, visit};
+use crate::spec::start::{FIRST, SECOND, left_alone, visit};
 use crate::trace::query::{judge, name, witness};
-use crate::trace::{Exit, Look, Trace, What};
+use crate::trace::{Exit, Trace, What};
 use crate::verdict::Verdict;
 
 /// A server that cannot have its port ends, and says so by its status.
@@ -196,6 +196,7 @@ fn sockets_of_both(trace: &Trace) -> Result<(u16, Vec<u64>, Vec<u64>), Verdict> 
 
 fn stays_alone(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
+        left_alone(scenario)?;
         let (port, first, second) = sockets_of_both(trace)?;
         // Several sockets of one instance on one port: SO_REUSEPORT is its design, and no accident.
         if !second.is_empty() && first.len() < 2 {
@@ -234,6 +235,9 @@ fn refuses_bad_ports(scenario: &Scenario, trace: &Trace) -> Verdict {
         let mut refused = Vec::new();
         for (_, step) in scenario.flat() {
             let Step::Launch(instance, Setting { port: Some(port), .. }) = step else { continue };
+            if port.parse::<u16>().is_ok() {
+                continue;
+            }
             let Some((_, look)) = trace.awaited(Condition::Listening(*instance)) else { continue };
             let expected = format!("it ends with a status other than 0 when its port is {port:?}");
             if let Some(socket) = look.listening(*instance).next() {
@@ -255,8 +259,8 @@ fn refuses_bad_ports(scenario: &Scenario, trace: &Trace) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Process;
     use crate::trace::build::{Build, PORT, SERVER, listening, process, serving};
+    use crate::trace::{Look, Process};
     use crate::verdict::Kind;
 
     fn judged(clause: &Clause, trace: &Trace) -> Verdict {

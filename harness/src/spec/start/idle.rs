@@ -7,7 +7,7 @@ use crate::profile::Profile;
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Payload, Scenario, Step, To, act};
 use crate::spec::start::address::idle_start;
-use crate::spec::start::{FIRST, each, visit, watch};
+use crate::spec::start::{FIRST, each, left_alone, visit, watch};
 use crate::trace::query::{count, judge, witness};
 use crate::trace::{Acted, Fate, Trace, What, Window};
 use crate::verdict::Verdict;
@@ -25,7 +25,7 @@ pub static IDLE_DOES_NOT_SPIN: Clause = Clause {
     citations: &["accept(2)", "POSIX.1-2024 poll", "UNP 6.2"],
     needs: &[],
     scenarios: idle_start,
-    check: |_, trace| judge(|| rests(trace, "while it has no client")),
+    check: rests_without_clients,
 };
 
 /// No ticking either.
@@ -96,8 +96,16 @@ fn beside_silent_clients(profile: &Profile) -> BoxedStrategy<Scenario> {
     ])
 }
 
+fn rests_without_clients(scenario: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        witness(acts_before_watch(trace).next().is_none(), "a client had come before")?;
+        rests(scenario, trace, "while it has no client")
+    })
+}
+
 /// Ends the check if a CPU was kept busy throughout the last windows.
-fn rests(trace: &Trace, when: &str) -> Result<String, Verdict> {
+fn rests(scenario: &Scenario, trace: &Trace, when: &str) -> Result<String, Verdict> {
+    left_alone(scenario)?;
     trace.ready(FIRST)?;
     let windows: Vec<Window> = trace.windows().collect();
     witness(windows.len() >= LASTING, "the use of the CPU was not measured for long enough")?;
@@ -125,8 +133,10 @@ fn percent(window: &Window) -> u64 {
     (100 * window.cpu_us).checked_div(window.wall_us).unwrap_or(0)
 }
 
-fn sleeps(_: &Scenario, trace: &Trace) -> Verdict {
+fn sleeps(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
+        left_alone(scenario)?;
+        witness(acts_before_watch(trace).next().is_none(), "a client had come before")?;
         trace.ready(FIRST)?;
         let windows: Vec<Window> = trace.windows().collect();
         witness(windows.len() >= LASTING, "the use of the CPU was not measured for long enough")?;
@@ -145,22 +155,22 @@ fn sleeps(_: &Scenario, trace: &Trace) -> Verdict {
     })
 }
 
-fn rests_after_load(_: &Scenario, trace: &Trace) -> Verdict {
+fn rests_after_load(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let served = acts_before_watch(trace).filter(|acted| matches!(acted.act, Act::Visit(_))).count();
         witness(served > 0, "there was no load")?;
-        rests(trace, &format!("after {}", count(served, "visit")))
+        rests(scenario, trace, &format!("after {}", count(served, "visit")))
     })
 }
 
-fn rests_beside_clients(_: &Scenario, trace: &Trace) -> Verdict {
+fn rests_beside_clients(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let connected: Vec<_> = acts_before_watch(trace)
             .filter(|acted| matches!(acted.act, Act::Connect(_)) && acted.fate == Fate::Done)
             .collect();
         let left = acts_before_watch(trace).any(|acted| matches!(acted.act, Act::Close | Act::Reset));
         witness(!connected.is_empty() && !left, "no silent client was connected")?;
-        rests(trace, &format!("beside {}", count(connected.len(), "silent client")))
+        rests(scenario, trace, &format!("beside {}", count(connected.len(), "silent client")))
     })
 }
 

@@ -6,7 +6,9 @@
 
 use crate::clause::Clause;
 use crate::profile::Profile;
-use crate::scenario::{Act, Instance, Payload, Step, act};
+use crate::scenario::{Act, Instance, Payload, Scenario, Step, act};
+use crate::trace::query::witness;
+use crate::verdict::Verdict;
 
 pub mod address;
 pub mod conflict;
@@ -50,6 +52,12 @@ fn visit(client: u32) -> Step {
 /// The same act of some clients, at once.
 fn each(clients: std::ops::Range<u32>, what: Act) -> Step {
     Step::Together(clients.map(|client| act(client, what)).collect())
+}
+
+/// Ends the check if the server was signalled or limited.
+fn left_alone(scenario: &Scenario) -> Result<(), Verdict> {
+    let disturbs = |step: &Step| matches!(step, Step::Signal(..) | Step::Limit(..));
+    witness(!scenario.flat().any(|(_, step)| disturbs(step)), "the server was signalled or limited")
 }
 
 /// Measures the use of the CPU in at least three windows.

@@ -9,7 +9,7 @@ use crate::scenario::{
     Act, Client, Condition, Cwd, Disposition, Instance, Payload, Resource, Scenario, Setting, Sig, Stdio,
     Step, To, Who, act,
 };
-use crate::spec::start::{FIRST, SECOND, each, visit};
+use crate::spec::start::{FIRST, SECOND, each, left_alone, visit};
 use crate::trace::query::{count, judge, name, witness};
 use crate::trace::{Acted, Fate, Look, Span, Trace, What};
 use crate::verdict::Verdict;
@@ -38,7 +38,7 @@ pub static SURVIVES_CLOSED_STDOUT: Clause = Clause {
     citations: &["POSIX.1-2024 write EPIPE", "pipe(7)", "signal(7)"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: |_| in_setting(Setting { stdio: Stdio::BrokenPipe, ..Setting::default() }),
-    check: serves_in_setting,
+    check: |scenario, trace| serves_in(scenario, trace, |setting| setting.stdio == Stdio::BrokenPipe),
 };
 
 /// A log that nobody reads stops nobody.
@@ -51,7 +51,7 @@ pub static SURVIVES_FULL_STDOUT: Clause = Clause {
     citations: &["pipe(7)", "POSIX.1-2024 write"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: |_| in_setting(Setting { stdio: Stdio::FullPipe, ..Setting::default() }),
-    check: serves_in_setting,
+    check: |scenario, trace| serves_in(scenario, trace, |setting| setting.stdio == Stdio::FullPipe),
 };
 
 /// An ignored SIGCHLD is inherited.
@@ -65,7 +65,7 @@ pub static SIGCHLD_IGNORED: Clause = Clause {
     citations: &["POSIX.1-2024 exec", "POSIX.1-2024 waitpid", "wait(2) NOTES"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: without_sigchld,
-    check: serves_in_setting,
+    check: |scenario, trace| serves_in(scenario, trace, |setting| setting.sigchld == Disposition::Ignored),
 };
 
 /// So is a blocked one.
@@ -118,7 +118,7 @@ pub static LOW_NOFILE: Clause = Clause {
         let setting = Setting { rlimits: vec![(Resource::Descriptors, enough)], ..Setting::default() };
         Just(Scenario::launched(setting, [visit(0), Step::Look])).boxed()
     },
-    check: serves_in_setting,
+    check: |scenario, trace| serves_in(scenario, trace, |setting| !setting.rlimits.is_empty()),
 };
 
 /// The place where it was started may be gone.
@@ -215,10 +215,12 @@ fn comes_up(scenario: &Scenario, trace: &Trace, instance: Instance) -> Result<()
     }
 }
 
-fn serves_in_setting(scenario: &Scenario, trace: &Trace) -> Verdict {
+fn serves_in(scenario: &Scenario, trace: &Trace, wanted: fn(&Setting) -> bool) -> Verdict {
     judge(|| {
+        left_alone(scenario)?;
+        let there = |step: &Step| matches!(step, Step::Launch(FIRST, setting) if wanted(setting));
+        witness(scenario.steps.iter().any(there), "the server was launched in another setting")?;
         let setting = setting_of(scenario, FIRST);
-        witness(!setting.is_empty(), "the server was launched as usual")?;
         comes_up(scenario, trace, FIRST)?;
         trace.lives(FIRST, &format!("the server lives when launched{setting}"))?;
         let clients = scenario.clients();
@@ -230,6 +232,10 @@ fn serves_in_setting(scenario: &Scenario, trace: &Trace) -> Verdict {
 
 fn reaps_in_setting(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
+        left_alone(scenario)?;
+        let blocked =
+            |step: &Step| matches!(step, Step::Launch(FIRST, s) if s.sigchld == Disposition::Blocked);
+        witness(scenario.steps.iter().any(blocked), "SIGCHLD was not blocked")?;
         comes_up(scenario, trace, FIRST)?;
         let came = scenario.clients().len();
         witness(came > 0, "no client came")?;
@@ -340,6 +346,9 @@ fn ended_by_itself(trace: &Trace, wanted: Instance) -> Option<String> {
 
 fn serves_without_directory(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
+        let removed =
+            |step: &Step| matches!(step, Step::Launch(SECOND, setting) if setting.cwd == Cwd::Removed);
+        witness(scenario.steps.iter().any(removed), "the working directory was not removed")?;
         let usual = trace.ready(FIRST)?;
         let found = comes_up(scenario, trace, SECOND);
         if let Err(Verdict::Fail(_)) = found

@@ -69,7 +69,10 @@ fn waits(trace: &Trace, sig: Sig) -> Result<Vec<&Look>, Verdict> {
     let last = trace
         .events
         .iter()
-        .rposition(|event| matches!(&event.what, What::Signalled { sig: sent, .. } if *sent == sig))
+        .rposition(|event| {
+            let whole = |who: &Who| matches!(who, Who::Launched(FIRST) | Who::Acceptor(FIRST));
+            matches!(&event.what, What::Signalled { who, sig: sent, .. } if *sent == sig && whole(who))
+        })
         .ok_or_else(|| Verdict::Inconclusive("nobody told the server to stop".into()))?;
     if trace.signalled(sig).is_empty() {
         return Err(Verdict::Inconclusive("there was nobody to get the signal".into()));
@@ -85,6 +88,25 @@ fn waits(trace: &Trace, sig: Sig) -> Result<Vec<&Look>, Verdict> {
         return Err(Verdict::Inconclusive("nobody waited for the end of the server".into()));
     }
     Ok(looks)
+}
+
+/// The same, up to the first client that leaves.
+fn waits_beside_clients(trace: &Trace, sig: Sig) -> Result<Vec<&Look>, Verdict> {
+    let all = waits(trace, sig)?;
+    let signalled =
+        trace.events.iter().position(|event| matches!(event.what, What::Signalled { .. })).unwrap_or(0);
+    let leaves =
+        |what: &What| matches!(what, What::Acted(acted) if matches!(acted.act, Act::Close | Act::Reset));
+    let before = trace.events[signalled..].iter().take_while(|event| !leaves(&event.what));
+    let count = before
+        .filter(|event| matches!(event.what, What::Awaited { condition: Condition::Gone(FIRST), .. }))
+        .count();
+    if count == 0 {
+        return Err(Verdict::Inconclusive(
+            "nobody waited for the end of the server while a client was there".into(),
+        ));
+    }
+    Ok(all.into_iter().take(count).collect())
 }
 
 /// Of the processes that got the signal, those that still run.

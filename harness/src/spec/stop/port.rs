@@ -76,9 +76,12 @@ fn nothing_listens(_: &Scenario, trace: &Trace) -> Verdict {
 fn nobody_waits_in_vain(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let before = trace.ready(FIRST)?;
-        let killed = trace.signalled(Sig::Kill);
-        witness(!killed.is_empty(), "the accepting process was not killed")?;
-        let kill = |what: &What| matches!(what, What::Signalled { sig: Sig::Kill, .. });
+        let kill =
+            |what: &What| matches!(what, What::Signalled { who: Who::Acceptor(FIRST), sig: Sig::Kill, .. });
+        let Some(What::Signalled { pids: killed, .. }) = trace.first(kill).map(|event| &event.what) else {
+            return Err(Verdict::Inconclusive("the accepting process was not killed".into()));
+        };
+        witness(!killed.is_empty(), "there was no accepting process to kill")?;
         let after = || trace.events.iter().skip_while(move |event| !kill(&event.what));
         let visits: Vec<&Acted> = after()
             .filter_map(|event| match &event.what {
@@ -91,7 +94,7 @@ fn nobody_waits_in_vain(_: &Scenario, trace: &Trace) -> Verdict {
                 What::Looked { look, .. } => Some(look),
                 _ => None,
             })
-            .next_back();
+            .last();
         let (Some(look), [.., visit]) = (look, &*visits) else {
             return Err(Verdict::Inconclusive("nobody tried to visit the server after the kill".into()));
         };

@@ -131,7 +131,7 @@ fn again_and_again(profile: &Profile) -> BoxedStrategy<Scenario> {
 
 fn restarts_beside_time_wait(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        let (port, look) = before_restart(trace)?;
+        let (port, look) = before_restart(scenario, trace)?;
         let waiting = connections(look, port, &[State::TimeWait]).count();
         let reset = scenario.clients().iter().any(|&client| {
             client.0 != VISITOR && trace.acts(client).any(|acted| acted.ending == Some(Ending::Reset))
@@ -142,11 +142,11 @@ fn restarts_beside_time_wait(scenario: &Scenario, trace: &Trace) -> Verdict {
     })
 }
 
-fn restarts_beside_open_connections(_: &Scenario, trace: &Trace) -> Verdict {
+fn restarts_beside_open_connections(scenario: &Scenario, trace: &Trace) -> Verdict {
     const OPEN: [State; 5] =
         [State::Established, State::FinWait1, State::FinWait2, State::CloseWait, State::LastAck];
     judge(|| {
-        let (port, look) = before_restart(trace)?;
+        let (port, look) = before_restart(scenario, trace)?;
         let open: Vec<_> = connections(look, port, &OPEN).collect();
         let reset =
             trace.all_acts().any(|acted| acted.client.0 != VISITOR && acted.ending == Some(Ending::Reset));
@@ -182,9 +182,9 @@ fn each_start_succeeds(scenario: &Scenario, trace: &Trace) -> Verdict {
     })
 }
 
-fn old_client_is_told(_: &Scenario, trace: &Trace) -> Verdict {
+fn old_client_is_told(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        before_restart(trace)?;
+        before_restart(scenario, trace)?;
         let listens = trace.awaited(Condition::Listening(SECOND)).is_some_and(|(met, _)| met);
         witness(listens, "the server did not come back: see stop.restart-beside-open-connections")?;
         let old: Vec<&Acted> = after_restart(trace).filter(|acted| acted.client.0 != VISITOR).collect();
@@ -217,7 +217,12 @@ fn old_client_is_told(_: &Scenario, trace: &Trace) -> Verdict {
 }
 
 /// Where the first instance listened, and what was there before the second one was launched.
-fn before_restart(trace: &Trace) -> Result<(u16, &Look), Verdict> {
+fn before_restart<'a>(scenario: &Scenario, trace: &'a Trace) -> Result<(u16, &'a Look), Verdict> {
+    let unusual = |step: &&Step| matches!(step, Step::Launch(_, setting) if !setting.is_usual());
+    witness(
+        !scenario.steps.iter().any(|step| unusual(&step)),
+        "the server was launched in an unusual setting",
+    )?;
     let first: Vec<u16> = trace.ready(FIRST)?.listening(FIRST).map(|socket| socket.local.port()).collect();
     let port = first
         .iter()

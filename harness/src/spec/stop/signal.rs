@@ -9,9 +9,11 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, To, Who, act};
-use crate::spec::stop::{FIRST, clients_at, connected, each, ending, side_by_side, survivors, waits};
+use crate::spec::stop::{
+    FIRST, clients_at, connected, each, ending, side_by_side, survivors, waits, waits_beside_clients,
+};
 use crate::trace::query::{count, judge, millis, name, witness};
-use crate::trace::{Exit, Fate, Trace, What};
+use crate::trace::{Exit, Fate, Look, Trace, What};
 use crate::verdict::Verdict;
 
 /// The stop signal ends a server that has no client.
@@ -136,7 +138,9 @@ pub(super) fn beside_clients(profile: &Profile) -> BoxedStrategy<Scenario> {
     let profile = profile.clone();
     (1..=side_by_side(&profile, 2))
         .prop_map(move |clients| {
-            let later = [each(clients, Act::Close), Step::Await(Condition::Gone(FIRST))];
+            // A second wait is for those that give their clients some seconds.
+            let gone = Step::Await(Condition::Gone(FIRST));
+            let later = [gone.clone(), each(clients, Act::Close), gone];
             Scenario::served(
                 connected(clients).into_iter().chain(ending(&profile, FIRST, Sig::Stopping)).chain(later),
             )
@@ -226,13 +230,17 @@ fn ends_well(_: &Scenario, trace: &Trace) -> Verdict {
 
 fn ends_beside_a_client(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        let looks = waits(trace, Sig::Stopping)?;
+        let looks = waits_beside_clients(trace, Sig::Stopping)?;
         let connected = clients_at(trace, Sig::Stopping);
         witness(!connected.is_empty(), "no client was connected when the stop signal came")?;
-        let within = trace.circumstances.limits.stop_within;
-        if let Some(process) = survivors(trace, Sig::Stopping, looks[0]).first() {
+        let survivors = looks.last().and_then(|look| survivors(trace, Sig::Stopping, look).first().copied());
+        if let Some(process) = survivors {
             return Err(Verdict::missing(
-                format!("the server ends within {within:?} although {} is connected and idle", connected[0]),
+                format!(
+                    "the server ends {} although {} is connected and idle",
+                    within(trace, &looks),
+                    connected[0]
+                ),
                 format!("{} still runs (state {})", name(process), process.state),
             ));
         }
@@ -240,20 +248,24 @@ fn ends_beside_a_client(_: &Scenario, trace: &Trace) -> Verdict {
     })
 }
 
+/// "within 5s of the stop signal", for so many waits.
+fn within(trace: &Trace, looks: &[&Look]) -> String {
+    let waits = u32::try_from(looks.len()).unwrap_or(1);
+    format!("within {:?} of the stop signal", trace.circumstances.limits.stop_within * waits)
+}
+
 fn leaves_nobody(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        let look = waits(trace, Sig::Stopping)?[0];
+        let looks = waits_beside_clients(trace, Sig::Stopping)?;
+        let look = looks[looks.len() - 1];
         let ended = survivors(trace, Sig::Stopping, look).is_empty();
         witness(ended, "the server had not ended: see stop.idle-client-does-not-hold")?;
         let left: Vec<_> = look.of(FIRST).filter(|process| !process.is_zombie()).map(name).collect();
         if left.is_empty() {
             return Ok("nothing was left".into());
         }
-        let within = trace.circumstances.limits.stop_within;
         Err(Verdict::missing(
-            format!(
-                "no process of the server within {within:?} of the stop signal, once its first process has ended"
-            ),
+            format!("no process of the server {}, once its first process has ended", within(trace, &looks)),
             format!("left: {}", left.join("; ")),
         ))
     })
@@ -338,7 +350,6 @@ fn the_queue_is_told(scenario: &Scenario, trace: &Trace) -> Verdict {
 mod tests {
     use super::*;
     use crate::trace::build::{Build, SERVER, process, serving};
-    use crate::trace::{Look, look};
     use crate::verdict::Kind;
 
     fn stopped(look: Look, sig: Sig) -> Build {
@@ -379,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_child_that_stays_is_an_orphan() {
-        let left = look::Look { processes: vec![process(7, 1, &[])], ..Look::default() };
+        let left = Look { processes: vec![process(7, 1, &[])], ..Look::default() };
         let trace = stopped(left, Sig::Stopping).trace();
         assert!(matches!((NO_ORPHAN.check)(&Scenario::default(), &trace), Verdict::Fail(_)));
         assert!(matches!((SIGTERM.check)(&Scenario::default(), &trace), Verdict::Pass(_)));

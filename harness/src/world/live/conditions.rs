@@ -178,7 +178,7 @@ impl Enactor<'_> {
             row.receive_queue == 0 && (row.send_queue == 0 || matches!(row.state, State::Listen | State::TimeWait))
         });
         let look = self.glance()?;
-        let still = look.processes.iter().all(|process| "STtZ".contains(process.state));
+        let still = self.observer.busy() == 0;
         let usage = self.observer.usage();
         Ok((empty && still).then_some((usage.cpu_ns, usage.delay_ns, look.processes.len())))
     }

@@ -112,7 +112,7 @@ impl<'a> Enactor<'a> {
             Step::Quiet => self.wait_for_quiet(),
             Step::Look | Step::Mark => {
                 self.pump()?;
-                let look = self.look()?;
+                let look = self.look_thoroughly()?;
                 let mark = *step == Step::Mark;
                 if mark {
                     self.mark = Some(look.clone());
@@ -222,34 +222,35 @@ impl<'a> Enactor<'a> {
         self.sandbox.processes()
     }
 
-    /// Looks at everything, and remembers who serves whom.
+    /// Looks at everything but close-on-exec flags, and remembers who serves whom.
     pub(super) fn look(&mut self) -> Result<Look, Error> {
         let processes = self.processes()?;
-        let mut look = self.observer.look(&processes)?;
-        self.tidy(&mut look);
+        let look = self.observer.look(&processes)?;
+        Ok(self.remember(look))
+    }
+
+    /// Looks at everything.
+    fn look_thoroughly(&mut self) -> Result<Look, Error> {
+        let processes = self.processes()?;
+        let look = self.observer.look_thoroughly(&processes)?;
+        Ok(self.remember(look))
+    }
+
+    /// Remembers who serves whom.
+    fn remember(&mut self, look: Look) -> Look {
         for (client, connection) in &self.connections {
             let Some(local) = connection.local else { continue };
             if let Some(process) = youngest(&look.holders(local)) {
                 self.servers.insert(*client, process);
             }
         }
-        Ok(look)
+        look
     }
 
     /// Looks at the processes alone.
     pub(super) fn glance(&mut self) -> Result<Look, Error> {
         let processes = self.processes()?;
-        let mut look = self.observer.glance(&processes)?;
-        self.tidy(&mut look);
-        Ok(look)
-    }
-
-    /// Says 1 for the parent of orphans, whatever its number is on this rung of the ladder.
-    fn tidy(&self, look: &mut Look) {
-        let reaper = self.sandbox.reaper_pid();
-        for process in look.processes.iter_mut().filter(|process| process.ppid == reaper) {
-            process.ppid = 1;
-        }
+        self.observer.glance(&processes)
     }
 
     pub(super) fn listeners(&mut self) -> Result<usize, Error> {
