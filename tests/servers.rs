@@ -4,6 +4,7 @@
 //! check it, through `sockspec serve`.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sockspec::clause::Level;
@@ -67,7 +68,8 @@ fn check(server: &[&str], effort: Effort) -> Result<Report, Failed> {
     let sockspec = env!("CARGO_BIN_EXE_sockspec");
     let placeholders = ["--addr", "{addr}", "--port", "{port}", "--backlog", "{backlog}"];
     let words = [sockspec, "serve"].into_iter().chain(server.iter().copied()).chain(placeholders);
-    let options = Options { effort, ..Options::default() };
+    // What is small is tested elsewhere: here it would cost the most time.
+    let options = Options { effort, shrink_within: Duration::ZERO, ..Options::default() };
     Ok(run::check(&TargetCommand::new(words), &options, &AtomicBool::new(false), &mut |_| {})?)
 }
 

@@ -1,6 +1,5 @@
 //! What a run will try: the clauses that were asked for and apply, each with its scenarios.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use globset::GlobBuilder;
@@ -34,6 +33,8 @@ pub struct Options {
     pub jobs: usize,
     /// Wall-clock time after which no further scenario is begun.
     pub time: Option<Duration>,
+    /// How long to look for a smaller scenario for each failed clause.
+    pub shrink_within: Duration,
     /// Factor of every deadline.
     pub timeout_scale: f64,
     /// The rung of the isolation ladder; the best one if it is not said.
@@ -54,6 +55,7 @@ impl Default for Options {
             seed: 1,
             jobs: 2 * cores,
             time: None,
+            shrink_within: Duration::from_secs(5),
             timeout_scale: 1.0,
             isolation: None,
             repeat: Vec::new(),
@@ -144,6 +146,3 @@ fn rng(seed: u64, id: ClauseId, index: u32) -> TestRng {
     bytes[16..24].copy_from_slice(&hash.to_le_bytes());
     TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
 }
-
-/// Where a run keeps what it saw of failures (`--keep`).
-pub type Keep = Option<PathBuf>;

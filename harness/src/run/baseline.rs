@@ -153,7 +153,8 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
     let looks: Vec<&Look> = trace.plain_looks().collect();
     let (idle, one, three, last) = (looks[0], looks[1], looks[2], looks[3]);
     let quiet = trace.events.iter().any(|event| matches!(event.what, What::Looked { quiet: Some(true), .. }));
-    let acceptor = idle.acceptor(FIRST);
+    // A daemon's launcher may still be there when its child listens already: the last look knows better.
+    let acceptor = last.acceptor(FIRST).or_else(|| idle.acceptor(FIRST));
     let holders = |look: &Look, client| {
         let local = trace.local(Client(client));
         local.map(|local| look.holders(local).iter().map(|p| (p.pid, p.exe.clone())).collect()).unwrap_or_default()
@@ -170,8 +171,8 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
     let forks = fresh(&first, &known) && (fresh(&again, &known_later) || again.is_empty());
     let acceptor_exe = acceptor.map(|process| process.exe.clone()).unwrap_or_default();
     let execs = one.processes.iter().any(|p| !known.contains(&p.pid) && !p.exe.is_empty() && p.exe != acceptor_exe);
-    let listening: Vec<u64> = idle.listening(FIRST).map(|socket| socket.inode).collect();
-    let accepting = idle.of(FIRST).filter(|p| listening.iter().any(|&inode| p.holds(inode))).count();
+    let listening: Vec<u64> = last.listening(FIRST).map(|socket| socket.inode).collect();
+    let accepting = last.of(FIRST).filter(|p| listening.iter().any(|&inode| p.holds(inode))).count();
     let threads = |look: &Look| look.of(FIRST).map(|process| process.threads).sum::<u32>();
     let one_shot = !served(3) && matches!(trace.exit(FIRST), Some((_, Exit::Code(0))));
     let model = if one_shot {

@@ -129,7 +129,7 @@ impl Run<'_> {
         let plan = self.plan(&profile);
         let mut tallies: Vec<Tally> = plan.iter().map(|_| Tally::default()).collect();
         let enactments = self.enact(&plan, &target, &profile, &mut tallies, tell);
-        let mut settled = self.settle(&plan, &target, &profile, &mut tallies, tell);
+        let mut settled = self.settle(&plan, &target, &profile, &tallies, tell);
         let outcomes = plan
             .into_iter()
             .zip(tallies)
@@ -231,22 +231,20 @@ impl Run<'_> {
         plan: &[Entry],
         target: &Arc<TargetCommand>,
         profile: &Arc<Profile>,
-        tallies: &mut [Tally],
+        tallies: &[Tally],
         tell: &mut dyn FnMut(Progress),
     ) -> Vec<(usize, Settled)> {
-        let unsettled: Vec<(usize, Unsettled)> = tallies
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(index, tally)| Some((index, unsettled(tally)?)))
-            .collect();
+        let unsettled: Vec<(usize, Unsettled)> =
+            tallies.iter().enumerate().filter_map(|(index, tally)| Some((index, unsettled(tally)?))).collect();
         tell(Progress::Confirming { clauses: unsettled.len() });
         let indexes: Vec<usize> = unsettled.iter().map(|(index, _)| *index).collect();
         let limits = Arc::new(self.options.limits());
         let jobs = unsettled.into_iter().map(|(index, unsettled)| {
             let (target, profile, limits) = (Arc::clone(target), Arc::clone(profile), Arc::clone(&limits));
-            let clause = plan[index].clause;
+            let (clause, shrink_within) = (plan[index].clause, self.options.shrink_within);
             move |world: &mut dyn World| {
-                let settler = Settler { clause, target: &target, profile: &profile, limits: &limits };
+                let settler =
+                    Settler { clause, target: &target, profile: &profile, limits: &limits, shrink_within };
                 match unsettled {
                     Unsettled::Failure(failure) => settler.failure(world, *failure),
                     Unsettled::Doubt(scenario) => settler.doubt(world, &scenario),
@@ -321,9 +319,9 @@ enum Unsettled {
     Doubt(Scenario),
 }
 
-fn unsettled(tally: &mut Tally) -> Option<Unsettled> {
-    match (tally.failure.take(), &tally.passed, &tally.doubt) {
-        (Some(failure), _, _) => Some(Unsettled::Failure(Box::new(failure))),
+fn unsettled(tally: &Tally) -> Option<Unsettled> {
+    match (&tally.failure, &tally.passed, &tally.doubt) {
+        (Some(failure), _, _) => Some(Unsettled::Failure(Box::new(failure.clone()))),
         (None, None, Some((scenario, _))) => Some(Unsettled::Doubt(scenario.clone())),
         (None, _, _) => None,
     }
@@ -342,6 +340,7 @@ fn outcomes(finding: impl Fn(&Clause) -> Finding) -> Vec<Outcome> {
 }
 
 fn outcome(entry: Entry, tally: Tally, settled: Option<Settled>) -> Outcome {
+    let settled = settled.or_else(|| tally.failure.map(settle::unconfirmed));
     let (finding, counterexample) = match (entry.cases, settled, tally.passed, tally.broken) {
         (Err((cause, reason)), ..) => (Finding::Skipped(cause, reason), None),
         (Ok(_), Some(settled), ..) => (settled.finding, settled.counterexample),

@@ -217,11 +217,6 @@ pub(crate) fn process(pid: i32, ppid: i32, inodes: &[u64]) -> Process {
     }
 }
 
-/// The same process as a zombie.
-pub(crate) fn zombie(pid: i32, ppid: i32) -> Process {
-    Process { state: 'Z', ..process(pid, ppid, &[]) }
-}
-
 /// A socket in LISTEN on 127.0.0.1.
 pub(crate) fn listening(port: u16, inode: u64) -> Socket {
     socket(State::Listen, here(port), here(0), inode)

@@ -320,6 +320,16 @@ pub fn millis(us: u64) -> String {
     format!("{} ms", us / 1000)
 }
 
+/// "6 s", "1.5 s", "375 ms".
+#[must_use]
+pub fn span(duration: std::time::Duration) -> String {
+    if duration.as_millis() < 1000 {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{} s", (duration.as_secs_f64() * 10.0).round() / 10.0)
+    }
+}
+
 /// "pid 7 (srv), child of 2".
 #[must_use]
 pub fn name(process: &Process) -> String {

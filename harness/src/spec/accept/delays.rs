@@ -3,13 +3,13 @@
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
-use crate::profile::Profile;
+use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Client, Instance, Payload, Scenario, Step, To, act};
 use crate::spec::echo::stalled;
 use crate::trace::aftermath::{in_context, left_working, newcomers};
 use crate::trace::query::{bytes, count, judge, millis, witness};
-use crate::trace::{Acted, Fate, Trace};
+use crate::trace::{Acted, Fate, Look, Trace, What};
 use crate::verdict::Verdict;
 
 /// All clients are served side by side.
@@ -21,7 +21,7 @@ pub(super) static CONCURRENT: Clause = Clause {
           of clients with no check of its end, a thread joined right after it was started, a set that is \
           built once.",
     citations: &["UNP 4.8", "UNP 6.8", "RFC 862"],
-    needs: &[Need::Concurrent, Need::Lasting],
+    needs: &[Need::MadeForMany, Need::Lasting],
     scenarios: in_turns,
     check: concurrent,
 };
@@ -67,27 +67,49 @@ pub(super) static PROMPT_BESIDE_IDLE_CLIENTS: Clause = Clause {
 
 /// A visit alone; then all clients at once, who speak in turns; visits while all but one are idle.
 fn in_turns(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let clients = profile.clients.min(profile.effort.pick(20, 64, 1000)).max(1);
+    if !profile.concurrent {
+        return two_at_once();
+    }
+    let clients = profile.clients.min(profile.effort.pick(20, 64, 1000)).max(2);
     let rounds = profile.effort.pick(1, 2, 8);
     // A visitor is one of them who has left its place.
-    let idle = (clients - 1).max(1);
-    let visit = |client: u32| act(client, Act::Visit(Payload::greeting()));
+    let idle = clients - 1;
     let mut steps = vec![visit(clients), visit(clients)];
-    let greet = |client: u32| act(client, Act::Exchange(Payload::greeting()));
     // One by one, so that a short queue is never full.
-    steps.extend((0..clients).flat_map(|client| [act(client, Act::Connect(To::Target)), greet(client)]));
+    steps.extend((0..clients).flat_map(come));
     for _ in 1..rounds {
         steps.extend((0..clients).map(greet));
     }
-    if clients > 1 {
-        steps.push(act(idle, Act::Close));
-        steps.push(Step::Quiet);
-        steps.extend([0, 1, 2].map(|n| visit(clients + 1 + n)));
-    }
+    steps.extend([act(idle, Act::Close), Step::Quiet]);
+    steps.extend([1, 2, 3].map(|n| visit(clients + n)));
     steps.extend((0..idle).map(greet));
     steps.push(Step::Together((0..idle).map(|client| act(client, Act::Close)).collect()));
     steps.push(Step::Look);
     fixed(steps)
+}
+
+/// For a server that does not serve side by side, as the baseline says: it is seen what it makes for a client, a process
+/// or a thread, and then two come at once.
+fn two_at_once() -> BoxedStrategy<Scenario> {
+    let mut steps = vec![visit(2), visit(2), Step::Quiet];
+    steps.extend(come(0));
+    steps.extend([Step::Quiet, act(0, Act::Close), Step::Quiet]);
+    steps.extend(come(0));
+    steps.extend(come(1));
+    steps.extend([act(0, Act::Close), act(1, Act::Close), Step::Look]);
+    fixed(steps)
+}
+
+fn visit(client: u32) -> Step {
+    act(client, Act::Visit(Payload::greeting()))
+}
+
+fn greet(client: u32) -> Step {
+    act(client, Act::Exchange(Payload::greeting()))
+}
+
+fn come(client: u32) -> [Step; 2] {
+    [act(client, Act::Connect(To::Target)), greet(client)]
 }
 
 fn one_silent(_: &Profile) -> BoxedStrategy<Scenario> {
@@ -121,12 +143,34 @@ fn concurrent(scenario: &Scenario, trace: &Trace) -> Verdict {
         let clients = scenario.clients();
         let stay = |client: &Client| trace.acts(*client).any(|acted| matches!(acted.act, Act::Exchange(_)));
         let staying: Vec<_> = clients.into_iter().filter(stay).collect();
+        let profile = trace.circumstances.profile.as_ref();
+        if profile.is_some_and(|profile| !profile.concurrent && !makes_something(profile, trace)) {
+            return Ok("it is made to serve one client at a time".into());
+        }
         trace.all_served(&staying)?;
         trace.lives(Instance(0), "the server goes on with many clients at once")?;
         let most = at_once(scenario, trace);
         witness(most > 1, "there were never two clients at once")?;
         Ok(format!("{} served at once", count(most, "client")))
     })
+}
+
+/// Whether something was there for a client, and only as long as the client was: a process or a thread. Runtimes start
+/// threads too, but not just then. Workers that were made beforehand count as well.
+fn makes_something(profile: &Profile, trace: &Trace) -> bool {
+    let tasks = |look: &Look| -> u32 {
+        look.of(Instance(0)).filter(|process| !process.is_zombie()).map(|process| process.threads).sum()
+    };
+    let counts: Vec<u32> = trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Looked { quiet: Some(_), look, .. } => Some(tasks(look)),
+            _ => None,
+        })
+        .collect();
+    let comes_and_goes = matches!(counts[..], [before, with, after, ..] if with > before && after < with);
+    comes_and_goes || profile.model == Model::Prefork
 }
 
 fn idle_client_delays_nobody(scenario: &Scenario, trace: &Trace) -> Verdict {

@@ -49,7 +49,7 @@ fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
         if profile.model == Model::Prefork { Who::Tree(Instance(0)) } else { Who::Acceptor(Instance(0)) };
     let stays = profile.concurrent && profile.clients > 1;
     let rounds = if workers { 4 } else { 2 };
-    let round = profile.clients.saturating_sub(2).clamp(2, if workers { 10 } else { 3 });
+    let round = profile.clients.saturating_sub(1).clamp(1, if workers { 10 } else { 3 });
     // Those who are not accepted stay in the queue, although they have left.
     let round = round.min(profile.backlog.saturating_add(1) / rounds).max(1);
     let visit = |client: u32| act(client, Act::Visit(Payload::greeting()));
@@ -76,7 +76,12 @@ fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
 /// The steps between which the limit held, once it is seen that it was felt: a client was left waiting or sent away.
 fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<(usize, usize), Verdict> {
     left_working(scenario)?;
-    let is = |amount: Amount| move |step: &Step| matches!(step, Step::Limit(_, Resource::Descriptors, it) if *it == amount);
+    let is = |amount: Amount| {
+        move |step: &Step| match step {
+            Step::Limit(_, Resource::Descriptors, other) => *other == amount,
+            _ => false,
+        }
+    };
     let set = first_step(scenario, is(Amount::InUse));
     let lifted = first_step(scenario, is(Amount::Original));
     let (Some(set), Some(lifted)) = (set, lifted) else {

@@ -82,53 +82,80 @@ pub(super) static SHORT_WRITES_CONTINUED: Clause = Clause {
 /// a connection hold, even where they cannot be made small.
 const STALL_MAX: u64 = 32 << 20;
 
-/// Clients that do not read, all at once: one sends all it can, one has a payload, one reads slowly through a small
-/// window. Others come meanwhile. Then they read, one after another, so that a server of one client at a time can follow.
+/// Bytes that are owed at a half-close: more than small buffers of the kernel hold.
+const HALF_CLOSED_LEN: u64 = 50_000;
+
+/// Clients that do not read: one sends all it can, one has a payload and ends its stream while it is owed most of it,
+/// one reads slowly through a small window. They do so all at once, and others come meanwhile, where clients are served
+/// side by side.
 pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     let setting = Setting { buffers: Some(16_384), ..Setting::default() };
-    let len = profile.effort.pick(200_000, 300_000, 2_000_000);
-    let pause = profile.effort.pick(200, 250, 5000);
-    let come = |client: u32| act(client, Act::Connect(To::Target));
-    // Where clients are served side by side one place is for visitors; else the others wait in the queue.
-    let others =
-        if profile.concurrent { profile.clients.max(2) - 2 } else { profile.backlog.saturating_add(1) };
-    let there = 1 + others.min(2);
-    let mut steps = vec![come(0)];
-    if there > 1 {
-        steps.push(come(1));
-    }
-    if there > 2 {
-        steps.extend([act(2, Act::ReceiveBuffer(4096)), come(2)]);
-    }
-    steps.push(Step::Look);
-    let sending = [
-        act(0, Act::Stall { max: STALL_MAX }),
-        act(1, Act::Send(Payload::of(len))),
-        act(2, Act::Send(Payload::of(100_000))),
-    ];
-    steps.push(Step::Together(sending.into_iter().take(there as usize).collect()));
-    steps.push(Step::Watch(pause, 1));
+    let pause = Step::Watch(profile.effort.pick(200, 250, 5000), 1);
+    let visitors = [3, 4].map(|client| act(client, Act::Visit(Payload::greeting())));
+    let lives = stuck_lives(profile);
+    let mut steps = vec![Step::Look];
     if profile.concurrent {
-        steps.extend([3, 4].map(|client| act(client, Act::Visit(Payload::greeting()))));
-    }
-    // The second one ends its stream while it is owed most of it.
-    if there > 1 {
-        steps.push(act(1, Act::HalfClose));
-    }
-    steps.extend([act(0, Act::Read), act(0, Act::Exchange(Payload::greeting()))]);
-    steps.extend([act(0, Act::HalfClose), act(0, Act::ReadToEnd), act(0, Act::Close)]);
-    if there > 1 {
-        steps.extend([act(1, Act::ReadToEnd), act(1, Act::Close)]);
-    }
-    if there > 2 {
-        steps.push(act(
-            2,
-            Act::ReadSlowly { bytes: 512, pause_ms: 10, times: profile.effort.pick(5, 10, 100) },
-        ));
-        steps.extend([act(2, Act::HalfClose), act(2, Act::ReadToEnd), act(2, Act::Close)]);
+        // One place is for the visitors.
+        let there = (profile.clients.max(2) - 1).min(3) as usize;
+        let lives = &lives[..there];
+        steps.extend(lives.iter().flat_map(|life| life.comes.clone()));
+        steps.push(Step::Look);
+        steps.push(Step::Together(lives.iter().map(|life| life.sends.clone()).collect()));
+        steps.extend(lives.iter().flat_map(|life| life.ends.clone()));
+        steps.push(pause);
+        steps.extend(visitors);
+        steps.extend(lives.iter().flat_map(|life| life.reads.clone()));
+    } else {
+        for life in lives {
+            steps.extend(life.comes);
+            steps.push(life.sends);
+            steps.extend(life.ends);
+            steps.push(pause.clone());
+            steps.extend(life.reads);
+        }
     }
     steps.push(Step::Look);
     Just(Scenario::launched(setting, steps)).boxed()
+}
+
+/// What one client does that does not read at first.
+#[derive(Debug)]
+struct StuckLife {
+    comes: Vec<Step>,
+    sends: Step,
+    /// Before anything is read.
+    ends: Option<Step>,
+    reads: Vec<Step>,
+}
+
+fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
+    let times = profile.effort.pick(5, 10, 100);
+    let come = |client: u32| act(client, Act::Connect(To::Target));
+    let end =
+        |client: u32| [act(client, Act::HalfClose), act(client, Act::ReadToEnd), act(client, Act::Close)];
+    let reads_all = [act(0, Act::Read), act(0, Act::Exchange(Payload::greeting()))];
+    let reads_slowly = act(2, Act::ReadSlowly { bytes: 512, pause_ms: 10, times });
+    [
+        StuckLife {
+            comes: vec![come(0)],
+            sends: act(0, Act::Stall { max: STALL_MAX }),
+            ends: None,
+            reads: reads_all.into_iter().chain(end(0)).collect(),
+        },
+        // A server with a buffer of its own can take this much, and so sees the end while it still owes some of it.
+        StuckLife {
+            comes: vec![come(1)],
+            sends: act(1, Act::Send(Payload::of(HALF_CLOSED_LEN))),
+            ends: Some(act(1, Act::HalfClose)),
+            reads: vec![act(1, Act::ReadToEnd), act(1, Act::Close)],
+        },
+        StuckLife {
+            comes: vec![act(2, Act::ReceiveBuffer(4096)), come(2)],
+            sends: act(2, Act::Send(Payload::of(100_000))),
+            ends: None,
+            reads: [reads_slowly].into_iter().chain(end(2)).collect(),
+        },
+    ]
 }
 
 /// Acts that sent without reading, and left much unread.

@@ -141,9 +141,9 @@ fn signal_one(profile: &Profile, sig: Sig) -> BoxedStrategy<Scenario> {
             let others = || (0..clients).filter(move |&client| client != victim);
             let mut steps: Vec<Step> = (0..clients).flat_map(come).collect();
             steps.extend([Step::Look, Step::Signal(Who::Serving(Client(victim)), sig), Step::Quiet]);
-            steps.push(act(clients, Act::Visit(Payload::greeting())));
+            steps.extend([act(victim, Act::Close), act(clients, Act::Visit(Payload::greeting()))]);
             steps.extend(others().map(greet));
-            steps.extend((0..clients).map(|client| act(client, Act::Close)));
+            steps.extend(others().map(|client| act(client, Act::Close)));
             steps.push(Step::Await(Condition::NoZombie));
             Scenario::served(steps)
         })
@@ -168,7 +168,7 @@ fn kill_mid_transfer(profile: &Profile) -> BoxedStrategy<Scenario> {
     let kill = Step::Signal(Who::Serving(Client(0)), Sig::Kill);
     let transfer = act(if third { 2 } else { 1 }, Act::Exchange(Payload::of(len)));
     steps.push(Step::Together(vec![transfer, kill]));
-    steps.extend([act(1, Act::Read), act(0, Act::ReadToEnd), Step::Quiet]);
+    steps.extend([act(1, Act::Read), act(0, Act::ReadToEnd), act(0, Act::Close), Step::Quiet]);
     steps.push(act(3, Act::Visit(Payload::greeting())));
     steps.push(greet(1));
     if third {

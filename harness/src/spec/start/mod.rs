@@ -14,6 +14,7 @@ pub mod address;
 pub mod conflict;
 pub mod idle;
 pub mod setting;
+pub mod signals;
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
@@ -35,9 +36,9 @@ pub const CLAUSES: &[&Clause] = &[
     &setting::STDIO_CLOSED,
     &setting::SURVIVES_CLOSED_STDOUT,
     &setting::SURVIVES_FULL_STDOUT,
-    &setting::SIGCHLD_IGNORED,
-    &setting::SIGCHLD_BLOCKED,
-    &setting::SIGPIPE_EITHER_WAY,
+    &signals::SIGCHLD_IGNORED,
+    &signals::SIGCHLD_BLOCKED,
+    &signals::SIGPIPE_EITHER_WAY,
     &setting::LOW_NOFILE,
     &setting::WORKING_DIRECTORY_GONE,
 ];

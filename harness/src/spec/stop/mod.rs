@@ -10,6 +10,7 @@ use crate::trace::{Look, Process, Trace, What};
 use crate::verdict::Verdict;
 
 pub mod port;
+pub mod remains;
 pub mod restart;
 pub mod signal;
 
@@ -18,9 +19,9 @@ pub const CLAUSES: &[&Clause] = &[
     &signal::SIGTERM,
     &signal::SIGINT,
     &signal::STATUS,
-    &signal::IDLE_CLIENT_DOES_NOT_HOLD,
-    &signal::NO_ORPHAN,
-    &signal::CHILDREN_REAPED,
+    &remains::IDLE_CLIENT_DOES_NOT_HOLD,
+    &remains::NO_ORPHAN,
+    &remains::CHILDREN_REAPED,
     &signal::DRAINS,
     &signal::QUEUED_CLIENTS_TOLD,
     &port::PORT_FREED,

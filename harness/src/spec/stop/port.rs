@@ -6,7 +6,7 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, Who, act};
-use crate::spec::stop::signal::beside_clients;
+use crate::spec::stop::remains::beside_clients;
 use crate::spec::stop::{FIRST, connected, survivors, waits};
 use crate::trace::query::{judge, millis, name, witness};
 use crate::trace::{Acted, Fate, Look, Socket, Trace, What};

@@ -9,11 +9,9 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, To, Who, act};
-use crate::spec::stop::{
-    FIRST, clients_at, connected, each, ending, side_by_side, survivors, waits, waits_beside_clients,
-};
+use crate::spec::stop::{FIRST, clients_at, connected, each, ending, survivors, waits};
 use crate::trace::query::{count, judge, millis, name, witness};
-use crate::trace::{Exit, Fate, Look, Trace, What};
+use crate::trace::{Exit, Fate, Trace, What};
 use crate::verdict::Verdict;
 
 /// The stop signal ends a server that has no client.
@@ -56,45 +54,6 @@ pub static STATUS: Clause = Clause {
     check: ends_well,
 };
 
-/// An idle client cannot keep the server alive.
-pub static IDLE_CLIENT_DOES_NOT_HOLD: Clause = Clause {
-    id: ClauseId("stop.idle-client-does-not-hold"),
-    level: Level::Should,
-    requirement: "The server ends when it is told to stop although an idle client is connected.",
-    why: "A client may stay connected for days. If the server waits for it, every stop ends in SIGKILL, and what \
-          draining was meant to save is lost; the cure is to give clients a limited time.",
-    citations: &["signal(7)"],
-    needs: &[Need::Lasting, Need::Echo],
-    scenarios: beside_clients,
-    check: ends_beside_a_client,
-};
-
-/// Nothing of the server stays behind.
-pub static NO_ORPHAN: Clause = Clause {
-    id: ClauseId("stop.no-orphan"),
-    level: Level::Should,
-    requirement: "The server leaves no process behind when it has been told to stop and has ended.",
-    why: "A child that outlives its parent is seen by no supervisor: it goes on with the old code and the old settings, \
-          and nobody waits for it. The cure is to signal the children and to wait for them before the parent ends.",
-    citations: &["POSIX.1-2024 _exit", "prctl(2) PR_SET_CHILD_SUBREAPER"],
-    needs: &[Need::Lasting, Need::Echo],
-    scenarios: beside_clients,
-    check: leaves_nobody,
-};
-
-/// A server that is stopping still waits for its children.
-pub static CHILDREN_REAPED: Clause = Clause {
-    id: ClauseId("stop.children-reaped"),
-    level: Level::Should,
-    requirement: "The server waits for its children while it stops.",
-    why: "Many servers stop reaping when they leave the accept loop. A library that closes its server this way leaves \
-          its host program a zombie for each client; the cure is to wait for every child after the loop.",
-    citations: &["POSIX.1-2024 waitpid", "wait(2) NOTES"],
-    needs: &[Need::ServingProcesses, Need::Lasting, Need::Echo],
-    scenarios: clients_leave_meanwhile,
-    check: no_child_is_left,
-};
-
 /// Whether clients are served to their end.
 pub static DRAINS: Clause = Clause {
     id: ClauseId("stop.drains"),
@@ -131,39 +90,6 @@ fn stopped_by(profile: &Profile, sig: Sig) -> BoxedStrategy<Scenario> {
     let ready = profile.model != Model::OneShot && profile.echoes;
     let visit = ready.then(|| act(0, Act::Visit(Payload::greeting())));
     fixed(visit.into_iter().chain(ending(profile, FIRST, sig)))
-}
-
-/// Clients stay connected while the server is told to stop, and leave later.
-pub(super) fn beside_clients(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let profile = profile.clone();
-    (1..=side_by_side(&profile, 2))
-        .prop_map(move |clients| {
-            // A second wait is for those that give their clients some seconds.
-            let gone = Step::Await(Condition::Gone(FIRST));
-            let later = [gone.clone(), each(clients, Act::Close), gone];
-            Scenario::served(
-                connected(clients).into_iter().chain(ending(&profile, FIRST, Sig::Stopping)).chain(later),
-            )
-        })
-        .boxed()
-}
-
-fn clients_leave_meanwhile(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let profile = profile.clone();
-    let most = side_by_side(&profile, profile.effort.pick(2, 3, 16));
-    (1..=most)
-        .prop_map(move |clients| {
-            let mut steps = connected(clients);
-            steps.extend([
-                Step::Look,
-                Step::Signal(Who::Launched(FIRST), Sig::Stopping),
-                each(clients, Act::Close),
-            ]);
-            steps.push(Step::Await(Condition::NoZombie));
-            steps.extend(ending(&profile, FIRST, Sig::Stopping).into_iter().skip(1));
-            Scenario::served(steps)
-        })
-        .boxed()
 }
 
 fn stopped_with_a_queue(profile: &Profile) -> BoxedStrategy<Scenario> {
@@ -228,74 +154,6 @@ fn ends_well(_: &Scenario, trace: &Trace) -> Verdict {
     })
 }
 
-fn ends_beside_a_client(_: &Scenario, trace: &Trace) -> Verdict {
-    judge(|| {
-        let looks = waits_beside_clients(trace, Sig::Stopping)?;
-        let connected = clients_at(trace, Sig::Stopping);
-        witness(!connected.is_empty(), "no client was connected when the stop signal came")?;
-        let survivors = looks.last().and_then(|look| survivors(trace, Sig::Stopping, look).first().copied());
-        if let Some(process) = survivors {
-            return Err(Verdict::missing(
-                format!(
-                    "the server ends {} although {} is connected and idle",
-                    within(trace, &looks),
-                    connected[0]
-                ),
-                format!("{} still runs (state {})", name(process), process.state),
-            ));
-        }
-        Ok(format!("it ended beside {}", count(connected.len(), "idle client")))
-    })
-}
-
-/// "within 5s of the stop signal", for so many waits.
-fn within(trace: &Trace, looks: &[&Look]) -> String {
-    let waits = u32::try_from(looks.len()).unwrap_or(1);
-    format!("within {:?} of the stop signal", trace.circumstances.limits.stop_within * waits)
-}
-
-fn leaves_nobody(_: &Scenario, trace: &Trace) -> Verdict {
-    judge(|| {
-        let looks = waits_beside_clients(trace, Sig::Stopping)?;
-        let look = looks[looks.len() - 1];
-        let ended = survivors(trace, Sig::Stopping, look).is_empty();
-        witness(ended, "the server had not ended: see stop.idle-client-does-not-hold")?;
-        let left: Vec<_> = look.of(FIRST).filter(|process| !process.is_zombie()).map(name).collect();
-        if left.is_empty() {
-            return Ok("nothing was left".into());
-        }
-        Err(Verdict::missing(
-            format!("no process of the server {}, once its first process has ended", within(trace, &looks)),
-            format!("left: {}", left.join("; ")),
-        ))
-    })
-}
-
-fn no_child_is_left(_: &Scenario, trace: &Trace) -> Verdict {
-    judge(|| {
-        let look = waits(trace, Sig::Stopping)?[0];
-        let before = trace.plain_looks().next().map_or(0, |look| look.of(FIRST).count());
-        witness(before > 1, "the server had no children when the stop signal came")?;
-        if let Some((false, look)) = trace.awaited(Condition::NoZombie) {
-            let zombies: Vec<_> = look.zombies().map(name).collect();
-            return Err(Verdict::missing(
-                "no zombie while the server stops",
-                format!("{}: {}", count(zombies.len(), "zombie"), zombies.join("; ")),
-            ));
-        }
-        let ended = survivors(trace, Sig::Stopping, look).is_empty();
-        witness(ended, "the server had not ended: see stop.sigterm")?;
-        let left: Vec<_> = look.of(FIRST).map(name).collect();
-        if left.is_empty() {
-            return Ok(format!("all {before} processes gone, no zombie"));
-        }
-        Err(Verdict::missing(
-            "every child has ended once its client has left",
-            format!("left: {}", left.join("; ")),
-        ))
-    })
-}
-
 fn says_whether_it_drains(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
@@ -349,7 +207,7 @@ fn the_queue_is_told(scenario: &Scenario, trace: &Trace) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::build::{Build, SERVER, process, serving};
+    use crate::trace::build::{Build, SERVER, serving};
     use crate::verdict::Kind;
 
     fn stopped(look: Look, sig: Sig) -> Build {
@@ -374,26 +232,6 @@ mod tests {
         let trace = stopped(Look::default(), Sig::Int).trace();
         assert!(matches!((SIGINT.check)(&Scenario::default(), &trace), Verdict::Pass(_)));
         assert!(matches!((SIGTERM.check)(&Scenario::default(), &trace), Verdict::Inconclusive(_)));
-    }
-
-    #[test]
-    fn a_connected_client_is_no_matter_of_sigterm_alone() {
-        let trace = Build::served()
-            .done(0, Act::Connect(To::Target))
-            .signalled(Who::Launched(FIRST), Sig::Stopping, &[SERVER])
-            .awaited(Condition::Gone(FIRST), false, serving())
-            .trace();
-        assert!(matches!((SIGTERM.check)(&Scenario::default(), &trace), Verdict::Inconclusive(_)));
-        assert!(matches!((IDLE_CLIENT_DOES_NOT_HOLD.check)(&Scenario::default(), &trace), Verdict::Fail(_)));
-        assert!(matches!((NO_ORPHAN.check)(&Scenario::default(), &trace), Verdict::Inconclusive(_)));
-    }
-
-    #[test]
-    fn a_child_that_stays_is_an_orphan() {
-        let left = Look { processes: vec![process(7, 1, &[])], ..Look::default() };
-        let trace = stopped(left, Sig::Stopping).trace();
-        assert!(matches!((NO_ORPHAN.check)(&Scenario::default(), &trace), Verdict::Fail(_)));
-        assert!(matches!((SIGTERM.check)(&Scenario::default(), &trace), Verdict::Pass(_)));
     }
 
     #[test]

@@ -118,8 +118,14 @@ impl Enactor<'_> {
             }
             Condition::Exited(instance) | Condition::Gone(instance) => !self.launches.contains_key(&instance),
             Condition::ServerOfGone(client) => !self.servers.contains_key(&client),
-            _ => false,
+            _ => self.is_all_gone()?,
         })
+    }
+
+    /// Whether no process of the target is left: then nothing changes any more.
+    fn is_all_gone(&mut self) -> Result<bool, Error> {
+        let ended = self.launches.keys().all(|instance| self.exits.contains_key(instance));
+        Ok(ended && self.glance()?.processes.is_empty())
     }
 
     /// Whether the instance listens on its port, or, when it has had time to do so, on any other.
