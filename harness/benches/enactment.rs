@@ -38,7 +38,8 @@ const BACKLOG: u32 = 2048;
 fn main() -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     let floor = Floor::compile(scratch.path())?;
-    let mut bench = Bench { live: Live::start(Isolation::Full)?, limits: Limits::default(), best: Vec::new() };
+    let mut bench =
+        Bench { live: Live::start(Isolation::Full)?, limits: Limits::default(), best: Vec::new() };
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(4))
@@ -249,7 +250,9 @@ impl Memory {
         self.command_kib = self.command_kib.max(peak_kib(pid));
         let children = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         let children = children.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        for worker in children.flat_map(|pids| pids.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()) {
+        for worker in
+            children.flat_map(|pids| pids.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        {
             let peak = self.workers_kib.entry(worker).or_default();
             *peak = peak_kib(worker).max(*peak);
         }

@@ -111,6 +111,7 @@ impl CheckOptions {
                 seed: args.seed,
                 jobs: args.jobs.unwrap_or(defaults.jobs),
                 time: args.time,
+                shrink_within: defaults.shrink_within,
                 timeout_scale: args.timeout_scale,
                 isolation: args.isolation.rung(),
                 repeat,

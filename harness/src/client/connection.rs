@@ -111,11 +111,19 @@ impl Connection {
         Ok(socket)
     }
 
-    /// Asks whether the handshake is complete.
+    /// Asks whether the handshake is complete. A socket whose attempt has failed is given up: it tells its error once.
     ///
     /// # Errors
     /// What became of the attempt to connect: ECONNREFUSED, ECONNRESET, ETIMEDOUT.
     pub fn handshake(&mut self) -> io::Result<bool> {
+        let complete = self.is_complete();
+        if complete.is_err() {
+            self.socket = None;
+        }
+        complete
+    }
+
+    fn is_complete(&mut self) -> io::Result<bool> {
         let Some(socket) = &self.socket else { return Ok(false) };
         if let Some(error) = socket.take_error()? {
             return Err(error);

@@ -61,11 +61,7 @@ impl Child {
 
     /// Tells the child to go on.
     pub(super) fn release(&self) -> Result<(), Error> {
-        match self.tether.as_ref().map(|tether| rustix::io::write(tether, &[1])) {
-            // The child is dead; how it died is told when it is waited for.
-            None | Some(Ok(_) | Err(Errno::PIPE)) => Ok(()),
-            Some(Err(error)) => Err(error).attempt(|| "release the enactor".into()),
-        }
+        self.tether.as_ref().map_or(Ok(()), release)
     }
 
     /// Waits for the answer and for the end of the child.
@@ -159,6 +155,15 @@ impl Drop for Child {
         if self.ends_within(END_WITHIN) {
             let _ = self.wait();
         }
+    }
+}
+
+/// Writes the word to go on.
+pub(super) fn release(tether: &OwnedFd) -> Result<(), Error> {
+    match rustix::io::write(tether, &[1]) {
+        // The child is dead; how it died is told when it is waited for.
+        Ok(_) | Err(Errno::PIPE) => Ok(()),
+        Err(error) => Err(error).attempt(|| "release the enactor".into()),
     }
 }
 

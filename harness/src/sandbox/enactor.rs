@@ -15,6 +15,7 @@ use nix::unistd::{getppid, setsid};
 use rustix::event::{PollFd, PollFlags};
 
 use super::facilities::Sandbox;
+use super::nursery::Nursery;
 use super::scratch::Scratch;
 use super::{Terms, answer, child, mounts};
 use crate::error::{Attempt, Error};
@@ -79,6 +80,7 @@ fn make(terms: &Terms<'_>, scratch: &Scratch) -> Result<Sandbox, Error> {
             mounts::make_private()?;
             mounts::mount_proc()?;
             sys::loopback::raise().attempt(|| "bring the loopback interface up".into())?;
+            Nursery::of_use(terms).map_or(Ok(()), Nursery::restore_derived)?;
             mounts::mount_memory(terms.visible)?
         }
         Isolation::NoProc => {

@@ -24,6 +24,7 @@ mod ladder;
 mod limit;
 mod mounts;
 mod namespaces;
+mod nursery;
 mod port;
 mod processes;
 mod remedy;

@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use nix::sched::CloneFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::child::{Child, Farewell};
+use super::child::{self, Child, Farewell};
 use super::enactor::{self, Parent};
 use super::facilities::Sandbox;
+use super::nursery::Nursery;
 use super::scratch::Scratch;
 use super::{Terms, ids};
 use crate::error::{Attempt, Error};
@@ -24,7 +25,11 @@ pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>
     let (answer, answer_to) = pipe()?;
     let (tether_end, tether) = pipe()?;
     let scratch = Scratch::name();
-    match fork(namespaces).attempt(|| "make namespaces".into())? {
+    if map.is_none() {
+        // Nothing need be done from outside first, so that the child finds the word to go on when it looks for it.
+        child::release(&tether)?;
+    }
+    match fork_from(Nursery::of_use(terms), namespaces)? {
         Forked::Child(this) => {
             enactor::live(this, &Parent::Tether(tether_end), answer_to, terms, &scratch, enact)
         }
@@ -33,11 +38,23 @@ pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>
             let child = Child::adopt(pidfd, answer, tether, Farewell::Kill)?;
             if let Some(map) = map {
                 map.write(pid)?;
+                child.release()?;
             }
-            child.release()?;
             child.answer(terms)
         }
     }
+}
+
+/// Forks in the nursery, where there is one; this process then comes back from there.
+fn fork_from(nursery: Option<&'static Nursery>, namespaces: CloneFlags) -> Result<Forked, Error> {
+    let stay = nursery.map(Nursery::enter).transpose()?;
+    let forked = fork(namespaces);
+    if let Some(stay) = stay
+        && !matches!(forked, Ok(Forked::Child(_)))
+    {
+        stay.leave()?;
+    }
+    forked.attempt(|| "make namespaces".into())
 }
 
 /// A pipe that no program started from here inherits: reading end, writing end.

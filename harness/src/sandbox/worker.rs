@@ -206,11 +206,10 @@ fn take_pipes() -> io::Result<(File, File)> {
     Ok((requests.into(), answers.into()))
 }
 
-/// Writes the length, four bytes in the machine's order, and the bytes.
+/// Writes the length, four bytes in the machine's order, and the bytes: all at once, so that the reader wakes up once.
 fn write_frame(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    to.write_all(&len.to_ne_bytes())?;
-    to.write_all(bytes)
+    to.write_all(&[&len.to_ne_bytes(), bytes].concat())
 }
 
 /// Reads what [`write_frame`] wrote; `None` at the end.

@@ -66,10 +66,10 @@ pub(super) static PROMPT: Clause = Clause {
 };
 
 fn no_newline(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let most = profile.effort.pick(100, 500, 4000_u64);
+    let most = profile.effort.pick(50, 250, 2000_u64);
     (1..=most)
-        .prop_map(|len| {
-            let text = Payload::of(len).class(Class::Text);
+        .prop_map(|pairs| {
+            let text = Payload::of(2 * pairs).class(Class::Text);
             Scenario::served([
                 act(0, Act::Connect(To::Target)),
                 act(0, Act::Exchange(text)),

@@ -5,7 +5,7 @@ use proptest::strategy::{BoxedStrategy, Strategy};
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::{Act, Client, Instance, Payload, Scenario, Setting, Step, To, act};
+use crate::scenario::{Act, Class, Client, Instance, Payload, Scenario, Setting, Step, To, act};
 use crate::trace::aftermath::left_working;
 use crate::trace::query::{bytes, judge, millis, witness};
 use crate::trace::{Acted, Ending, Fate, Isolation, Look, Trace, What};
@@ -83,7 +83,7 @@ pub(super) static SHORT_WRITES_CONTINUED: Clause = Clause {
 const STALL_MAX: u64 = 32 << 20;
 
 /// Bytes that are owed at a half-close: more than small buffers of the kernel hold.
-const HALF_CLOSED_LEN: u64 = 50_000;
+const HALF_CLOSED_LEN: u64 = 16 * 3100;
 
 /// Clients that do not read: one sends all it can, one has a payload and ends its stream while it is owed most of it,
 /// one reads slowly through a small window. They do so all at once, and others come meanwhile, where clients are served
@@ -133,19 +133,17 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
     let come = |client: u32| act(client, Act::Connect(To::Target));
     let end =
         |client: u32| [act(client, Act::HalfClose), act(client, Act::ReadToEnd), act(client, Act::Close)];
-    let reads_all = [act(0, Act::Read), act(0, Act::Exchange(Payload::greeting()))];
-    let reads_slowly = act(2, Act::ReadSlowly { bytes: 512, pause_ms: 10, times });
     [
         StuckLife {
             comes: vec![come(0)],
             sends: act(0, Act::Stall { max: STALL_MAX }),
             ends: None,
-            reads: reads_all.into_iter().chain(end(0)).collect(),
+            reads: vec![act(0, Act::Read), act(0, Act::Exchange(Payload::greeting())), act(0, Act::Close)],
         },
         // A server with a buffer of its own can take this much, and so sees the end while it still owes some of it.
         StuckLife {
             comes: vec![come(1)],
-            sends: act(1, Act::Send(Payload::of(HALF_CLOSED_LEN))),
+            sends: act(1, Act::Send(Payload::of(HALF_CLOSED_LEN).class(Class::Line))),
             ends: Some(act(1, Act::HalfClose)),
             reads: vec![act(1, Act::ReadToEnd), act(1, Act::Close)],
         },
@@ -153,7 +151,7 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
             comes: vec![act(2, Act::ReceiveBuffer(4096)), come(2)],
             sends: act(2, Act::Send(Payload::of(100_000))),
             ends: None,
-            reads: [reads_slowly].into_iter().chain(end(2)).collect(),
+            reads: vec![act(2, Act::ReadSlowly { bytes: 512, pause_ms: 10, times }), act(2, Act::Close)],
         },
     ]
 }

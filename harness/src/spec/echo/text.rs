@@ -5,7 +5,7 @@ use proptest::strategy::BoxedStrategy;
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Class, Instance, Payload, Scenario, act};
+use crate::scenario::{Act, Class, Instance, Payload, Scenario, To, act};
 use crate::trace::aftermath::left_working;
 use crate::trace::query::{bytes, count, judge, witness};
 use crate::trace::{Acted, Exit, Kept, Span, Trace};
@@ -72,15 +72,28 @@ const LINES_LEN: u64 = 40_000;
 /// Decides the bytes: with this one the payloads hold what a test below asks of them.
 const SEED: u64 = 6;
 
+/// Classes that a careless server takes for more than bytes.
+const TEXTS: [Class; 3] = [Class::Text, Class::Format, Class::Shell];
+
 fn payload(class: Class) -> Payload {
     let len = if class == Class::Lines { LINES_LEN } else { LEN };
     Payload { len, seed: SEED, class, ..Payload::of(len) }
 }
 
-/// A visit with each class of bytes, and one more.
+/// A client with each class of bytes, and one more. Those with text go on as they please: the end is not their point.
 fn every_class(_: &Profile) -> BoxedStrategy<Scenario> {
-    let visits = (0..).zip(Class::ALL).map(|(client, class)| act(client, Act::Visit(payload(class))));
-    fixed(visits.chain([act(20, Act::Visit(Payload::greeting()))]))
+    let lives = (0..).zip(Class::ALL).flat_map(|(client, class)| {
+        if TEXTS.contains(&class) {
+            vec![
+                act(client, Act::Connect(To::Target)),
+                act(client, Act::Exchange(payload(class))),
+                act(client, Act::Close),
+            ]
+        } else {
+            vec![act(client, Act::Visit(payload(class)))]
+        }
+    });
+    fixed(lives.chain([act(20, Act::Visit(Payload::greeting()))]))
 }
 
 fn class_of(acted: &Acted) -> Option<Class> {
@@ -119,7 +132,7 @@ fn binary(scenario: &Scenario, trace: &Trace) -> Verdict {
 }
 
 fn hostile_text(scenario: &Scenario, trace: &Trace) -> Verdict {
-    judge(|| of_classes(scenario, trace, &[Class::Text, Class::Format, Class::Shell]))
+    judge(|| of_classes(scenario, trace, &TEXTS))
 }
 
 fn no_crash(scenario: &Scenario, trace: &Trace) -> Verdict {

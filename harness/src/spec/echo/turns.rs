@@ -1,6 +1,6 @@
 //! Turns of a conversation: its beginning, its pauses and its end, and that it stays apart from all others.
 
-use proptest::prelude::{Just, Strategy, any};
+use proptest::prelude::{Strategy, any};
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
@@ -99,7 +99,7 @@ fn at_the_same_time(profile: &Profile) -> BoxedStrategy<Scenario> {
     let len = profile.effort.pick(40_000, 120_000, 2_000_000);
     let concurrent = profile.concurrent;
     let short = profile.backlog < clients;
-    (any::<u16>(), 300..=900_u32)
+    (any::<u16>(), 20..=56_u32)
         .prop_map(move |(seed, each)| {
             let seed = u64::from(seed);
             let mut steps = Vec::new();
@@ -119,18 +119,24 @@ fn at_the_same_time(profile: &Profile) -> BoxedStrategy<Scenario> {
                 steps.extend((0..clients).map(|client| act(client, Act::Close)));
             }
             // What the first one leaves in a buffer, the others must not get.
-            let sizes = [5000, 10, 100];
-            let visit = |(n, len)| act(clients + n, Act::Visit(Payload { seed, ..Payload::of(len) }));
+            let sizes = [320, 1, 6];
+            let visit = |(n, len)| act(clients + n, Act::Visit(Payload { seed, ..lines(16 * len) }));
             steps.extend((0..).zip(sizes).map(visit));
             Scenario::served(steps)
         })
         .boxed()
 }
 
+/// Text of whole lines: for clauses that are not about what the bytes are.
+fn lines(len: u64) -> Payload {
+    Payload::of(len - len % 16).class(Class::Line)
+}
+
 fn with_pauses(profile: &Profile) -> BoxedStrategy<Scenario> {
     let pause = profile.effort.pick(70, 80, 1000);
-    (payload(1..=1000), Just(pause))
-        .prop_map(|(payload, pause)| {
+    (1..=60_u64)
+        .prop_map(move |n| {
+            let payload = lines(16 * n);
             Scenario::served([
                 act(0, Act::Connect(To::Target)),
                 act(0, Act::Exchange(payload)),

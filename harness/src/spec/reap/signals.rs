@@ -6,7 +6,7 @@ use proptest::strategy::BoxedStrategy;
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Condition, Instance, Payload, Scenario, Sig, Step, To, Who, act};
+use crate::scenario::{Act, Class, Client, Condition, Instance, Payload, Scenario, Sig, Step, To, Who, act};
 use crate::spec::close::leave_while_it_sends;
 use crate::trace::aftermath::{first_step, in_context, left_working};
 use crate::trace::query::{count, judge, witness};
@@ -117,10 +117,10 @@ fn benign(profile: &Profile) -> BoxedStrategy<Scenario> {
     (Just([Sig::Winch, Sig::Urg, Sig::Cont]).prop_shuffle(), any::<u16>())
         .prop_map(move |(order, seed)| {
             let tree = Who::Tree(Instance(0));
-            let payload = Payload { seed: u64::from(seed), ..Payload::of(len) };
+            let payload = Payload { seed: u64::from(seed), ..Payload::of(len).class(Class::Line) };
             let mut steps = vec![act(0, Act::Connect(To::Target)), greet(0)];
             for sig in order {
-                let transfer = Step::Do(crate::scenario::Client(0), Act::Exchange(payload));
+                let transfer = Step::Do(Client(0), Act::Exchange(payload));
                 steps.push(Step::Together(vec![transfer, Step::Signal(tree, sig)]));
                 steps.push(Step::Signal(tree, sig));
             }
@@ -139,7 +139,7 @@ fn stop_and_go(profile: &Profile) -> BoxedStrategy<Scenario> {
         Step::Quiet,
         Step::Signal(tree, Sig::Stop),
         Step::Await(Condition::Stopped(tree)),
-        act(0, Act::Send(Payload { len: 5000, ..line })),
+        act(0, Act::Send(Payload { len: 16 * 300, ..line })),
     ];
     let second = profile.concurrent && profile.clients > 1;
     if second {

@@ -207,6 +207,7 @@ fn the_queue_is_told(scenario: &Scenario, trace: &Trace) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Look;
     use crate::trace::build::{Build, SERVER, serving};
     use crate::verdict::Kind;
 

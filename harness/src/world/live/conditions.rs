@@ -1,5 +1,6 @@
 //! Waits: for a condition, for quiet, and through a watch.
 
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
@@ -14,8 +15,9 @@ use crate::world::live::enactor::Enactor;
 /// Looks that must agree before the target counts as quiet, and the time between them.
 const QUIET_LOOKS: u32 = 3;
 const QUIET_PAUSE: Duration = Duration::from_millis(10);
-/// Pauses between two looks for a condition: the first, and the longest.
-const PAUSE_MIN: Duration = Duration::from_micros(300);
+/// Pauses between two looks for a condition: this part of the time that it has been waited for, within bounds.
+const PAUSE_DIVISOR: u32 = 3;
+const PAUSE_MIN: Duration = Duration::from_micros(250);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
 impl Enactor<'_> {
@@ -25,10 +27,12 @@ impl Enactor<'_> {
         let starving = Starving::begin(self.clock.own());
         let own = self.clock.own();
         let within = self.within(condition);
-        let mut pause = PAUSE_MIN;
+        let mut seen;
         let met = loop {
-            self.pump()?;
-            if self.holds(condition, began)? {
+            let announced = self.pump()?;
+            let of_use = matches!(condition, Condition::Listening(_) | Condition::Announced(_));
+            seen = announced.filter(|_| of_use);
+            if self.holds(condition, began, &mut seen)? {
                 break true;
             }
             if self.hopeless(condition)? || self.clock.own().saturating_sub(own) >= within {
@@ -38,10 +42,13 @@ impl Enactor<'_> {
                 self.tell_starved(starving.wall_us());
                 break false;
             }
-            self.nap(pause)?;
-            pause = (pause * 3 / 2).min(PAUSE_MAX);
+            self.nap((began.elapsed() / PAUSE_DIVISOR).clamp(PAUSE_MIN, PAUSE_MAX))?;
         };
-        let look = self.look()?;
+        // What the condition was seen to hold in is what is told.
+        let look = match seen.filter(|_| met) {
+            Some(look) => look,
+            None => self.look()?,
+        };
         if let Condition::Listening(instance) = condition
             && met
         {
@@ -69,9 +76,11 @@ impl Enactor<'_> {
         }
     }
 
-    fn holds(&mut self, condition: Condition, began: Instant) -> Result<bool, Error> {
+    /// Whether the condition holds. `seen` is a fresh look at everything, if there is one; if it takes one to know, it is
+    /// left there.
+    fn holds(&mut self, condition: Condition, began: Instant, seen: &mut Option<Look>) -> Result<bool, Error> {
         Ok(match condition {
-            Condition::Listening(instance) => self.listens(instance, began)?,
+            Condition::Listening(instance) => self.listens(instance, began, seen)?,
             Condition::Exited(instance) => self.exits.contains_key(&instance),
             Condition::Gone(instance) => {
                 self.exits.contains_key(&instance) && self.glance()?.of(instance).next().is_none()
@@ -79,7 +88,7 @@ impl Enactor<'_> {
             Condition::PortFree => self.listeners()? == 0,
             Condition::NoZombie => self.glance()?.zombies().next().is_none(),
             Condition::Zombies(n) => self.glance()?.zombies().count() >= n as usize,
-            Condition::Back(facet) => self.is_back(facet)?,
+            Condition::Back(facet) => self.is_back(facet, seen)?,
             Condition::QueueAtLeast(n) => self.queue()? >= n,
             Condition::QueueEmpty => self.queue()? == 0,
             Condition::ServerOfGone(client) => {
@@ -91,7 +100,7 @@ impl Enactor<'_> {
             Condition::Accepted(client) => {
                 let local = self.connections.get(&client).and_then(|connection| connection.local);
                 match local {
-                    Some(local) => !self.look()?.holders(local).is_empty(),
+                    Some(local) => !seen.insert(self.look()?).holders(local).is_empty(),
                     None => false,
                 }
             }
@@ -129,20 +138,26 @@ impl Enactor<'_> {
     }
 
     /// Whether the instance listens on its port, or, when it has had time to do so, on any other.
-    fn listens(&mut self, instance: Instance, began: Instant) -> Result<bool, Error> {
-        if self.observer.sockets().tcp(States::LISTEN)?.is_empty() {
+    fn listens(&mut self, instance: Instance, began: Instant, seen: &mut Option<Look>) -> Result<bool, Error> {
+        if seen.is_none() && self.observer.sockets().tcp(States::LISTEN)?.is_empty() {
             return Ok(false);
         }
-        let look = self.look()?;
+        let look = match seen.take() {
+            Some(look) => look,
+            None => self.look()?,
+        };
+        let look = seen.insert(look);
         let patient = began.elapsed() > self.limits.settle_within;
-        Ok(self.listens_as_told(&look, instance) || (patient && look.listening(instance).next().is_some()))
+        Ok(self.listens_as_told(look, instance) || (patient && look.listening(instance).next().is_some()))
     }
 
-    fn is_back(&mut self, facet: Facet) -> Result<bool, Error> {
-        let look = if facet == Facet::Processes { self.glance()? } else { self.look()? };
+    fn is_back(&mut self, facet: Facet, seen: &mut Option<Look>) -> Result<bool, Error> {
         let (instance, port) = (Instance(0), self.address.port());
         let before = self.mark.as_ref().map_or(0, |mark| facet.count(mark, instance, port));
-        Ok(facet.count(&look, instance, port) <= before)
+        if facet == Facet::Processes {
+            return Ok(facet.count(&self.glance()?, instance, port) <= before);
+        }
+        Ok(facet.count(seen.insert(self.look()?), instance, port) <= before)
     }
 
     /// Length of the accept queue, of all listening sockets on the port together.
@@ -219,13 +234,15 @@ impl Enactor<'_> {
         self.tell(What::Starved { target_cpu_ns, wall_us });
     }
 
-    /// Waits a moment, or until the target writes something.
+    /// Waits a moment, or until the target writes something, or a launched process ends.
     fn nap(&mut self, pause: Duration) -> Result<(), Error> {
         let mut polled: Vec<PollFd<'_>> = self
             .launches
             .values()
             .flat_map(|running| running.output.to_poll().map(|fd| PollFd::new(fd, PollFlags::POLLIN)))
             .collect();
+        let living = self.launches.iter().filter(|(instance, _)| !self.exits.contains_key(instance));
+        polled.extend(living.map(|(_, running)| PollFd::new(running.pidfd.as_fd(), PollFlags::POLLIN)));
         let timeout = nix::sys::time::TimeSpec::from_duration(pause);
         match nix::poll::ppoll(&mut polled, Some(timeout), None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),

@@ -1,15 +1,17 @@
 //! Drives clients: all acts of a step at once, each to its end or its deadline.
 
-use std::os::fd::AsFd;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::client::connection::CHUNK;
 use crate::client::task::Surroundings;
 use crate::client::{Connection, Task};
 use crate::error::{Attempt, Error};
-use crate::scenario::{Act, Client, Step};
+use crate::scenario::{Act, Client, Instance, Step};
+use crate::target::Running;
 use crate::trace::What;
 use crate::world::live::enactor::Enactor;
 
@@ -20,34 +22,48 @@ impl Enactor<'_> {
     /// Starts the steps in order, then lets all clients act until each is done or out of time.
     pub(super) fn drive(&mut self, steps: &[Step]) -> Result<(), Error> {
         self.pump()?;
-        let mut tasks = Vec::new();
+        let mut crowd = Crowd::default();
         for step in steps {
             match step {
-                Step::Do(client, act) => tasks.push(self.start(*client, *act)),
+                Step::Do(client, act) => crowd.add(self.start(*client, *act)),
                 Step::Signal(who, sig) => self.signal(*who, *sig)?,
                 Step::Limit(who, resource, amount) => self.limit(*who, *resource, *amount)?,
                 // Only these may stand together; others have no effect.
                 _ => {}
             }
         }
+        let mut waiting = Waiting::begin(&self.launches)?;
         let mut starving = Starving::begin(self.clock.own());
+        let mut due: Vec<usize> = (0..crowd.members.len()).collect();
+        let mut left = crowd.members.len();
         loop {
-            for task in &mut tasks {
-                self.advance(task);
+            for index in due {
+                let member = &mut crowd.members[index];
+                if member.tasks.is_empty() {
+                    continue;
+                }
+                for task in &mut member.tasks {
+                    self.advance(task);
+                }
+                for task in member.tasks.extract_if(.., |task| task.is_over()) {
+                    self.finish_task(task);
+                    starving = Starving::begin(self.clock.own());
+                }
+                left -= usize::from(member.tasks.is_empty());
+                waiting.renew(index, member, self)?;
             }
-            while let Some(index) = tasks.iter().position(Task::is_over) {
-                let task = tasks.remove(index);
-                self.finish_task(task);
-                starving = Starving::begin(self.clock.own());
-            }
-            if tasks.is_empty() {
+            if left == 0 {
                 return Ok(());
             }
-            self.wait(&tasks)?;
+            due = waiting.wait(&crowd)?;
             self.pump()?;
             if starving.has_lasted(self) {
                 self.tell_starved(starving.wall_us());
-                tasks.drain(..).for_each(|task| self.finish_task(task));
+                crowd
+                    .members
+                    .into_iter()
+                    .flat_map(|member| member.tasks)
+                    .for_each(|task| self.finish_task(task));
                 return Ok(());
             }
         }
@@ -83,35 +99,119 @@ impl Enactor<'_> {
             self.tell(What::Acted(acted));
         }
     }
+}
 
-    /// Waits until a client's socket is ready, the target writes, or it is time to read the clock.
-    fn wait(&mut self, tasks: &[Task]) -> Result<(), Error> {
-        let mut polled = Vec::new();
-        let mut timeout = NAP;
-        for task in tasks {
-            let Some(connection) = self.connections.get(&task.client()) else { continue };
-            let wants = task.wants(connection, &self.streams);
-            if let Some(wake) = wants.wake {
-                timeout = timeout.min(wake.saturating_duration_since(Instant::now()));
-            }
-            let mut flags = PollFlags::empty();
-            flags.set(PollFlags::POLLIN, wants.read && connection.ending.is_none());
-            flags.set(PollFlags::POLLOUT, wants.write);
-            if let Some(socket) = &connection.socket
-                && !flags.is_empty()
-            {
-                polled.push(PollFd::new(socket.as_fd(), flags));
-            }
+/// The acts of a step, by client, in the order in which the clients come first.
+#[derive(Debug, Default)]
+struct Crowd {
+    members: Vec<Member>,
+    index: HashMap<Client, usize>,
+}
+
+/// A client and what it is about; most have one act at a time.
+#[derive(Debug)]
+struct Member {
+    client: Client,
+    tasks: Vec<Task>,
+    /// What its socket is watched for.
+    watched: EpollFlags,
+    /// When it wants to go on by itself.
+    wake: Option<Instant>,
+}
+
+impl Crowd {
+    fn add(&mut self, task: Task) {
+        let client = task.client();
+        let index = *self.index.entry(client).or_insert(self.members.len());
+        if index == self.members.len() {
+            self.members.push(Member { client, tasks: Vec::new(), watched: EpollFlags::empty(), wake: None });
         }
-        for running in self.launches.values() {
-            polled.extend(running.output.to_poll().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        self.members[index].tasks.push(task);
+    }
+}
+
+/// Watches over all sockets of a crowd, at a cost that does not grow with those that are not ready.
+#[derive(Debug)]
+struct Waiting {
+    epoll: Epoll,
+    events: Vec<EpollEvent>,
+    /// When all clients were last due.
+    all_due: Instant,
+}
+
+/// Marks what is no client: the output of the target, which [`Enactor::pump`] reads.
+const OUTPUT: u64 = u64::MAX;
+/// Clients that are told to be ready by one call.
+const READY_MAX: usize = 256;
+
+impl Waiting {
+    fn begin(launches: &BTreeMap<Instance, Running>) -> Result<Self, Error> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).attempt(|| "make an epoll".to_owned())?;
+        for output in launches.values().flat_map(|running| running.output.to_poll()) {
+            let added = epoll.add(output, EpollEvent::new(EpollFlags::EPOLLIN, OUTPUT));
+            added.attempt(|| "watch the output of the target".to_owned())?;
         }
+        Ok(Self { epoll, events: vec![EpollEvent::empty(); READY_MAX], all_due: Instant::now() })
+    }
+
+    /// Watches the client's socket for what it wants now.
+    fn renew(&mut self, index: usize, member: &mut Member, enactor: &Enactor<'_>) -> Result<(), Error> {
+        let Some(connection) = enactor.connections.get(&member.client) else { return Ok(()) };
+        let mut wanted = EpollFlags::empty();
+        member.wake = None;
+        for task in &member.tasks {
+            let wants = task.wants(connection, &enactor.streams);
+            if wants.read && connection.ending.is_none() {
+                wanted |= EpollFlags::EPOLLIN;
+            }
+            if wants.write {
+                wanted |= EpollFlags::EPOLLOUT;
+            }
+            member.wake = member.wake.into_iter().chain(wants.wake).min();
+        }
+        // A socket that was closed has left the epoll by itself.
+        let Some(socket) = &connection.socket else { return Ok(()) };
+        let mut event = EpollEvent::new(wanted, index as u64);
+        let done = match (member.watched.is_empty(), wanted.is_empty()) {
+            _ if member.watched == wanted => return Ok(()),
+            (true, _) => self.epoll.add(socket, event),
+            // Not watched for nothing: an error or a hang-up would be told again and again.
+            (false, true) => self.epoll.delete(socket),
+            (false, false) => self.epoll.modify(socket, &mut event),
+        };
+        member.watched = wanted;
+        done.attempt(|| format!("watch the socket of client {}", member.client.0))
+    }
+
+    /// Waits until a client's socket is ready, the target writes, or it is time to read the clock; says who is due.
+    fn wait(&mut self, crowd: &Crowd) -> Result<Vec<usize>, Error> {
+        let now = Instant::now();
+        let wake = crowd.members.iter().filter_map(|member| member.wake).min();
+        let timeout = wake.map_or(NAP, |wake| wake.saturating_duration_since(now).min(NAP));
         // Rounded up, so that a wake-up is never early and never a spin.
         let ms = u16::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-        match poll(&mut polled, PollTimeout::from(ms)) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(e) => Err(e).attempt(|| "poll the clients".to_owned()),
+        let ready = match self.epoll.wait(&mut self.events, EpollTimeout::from(ms)) {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => 0,
+            Err(e) => return Err(e).attempt(|| "wait for the clients".to_owned()),
+        };
+        let now = Instant::now();
+        if now.duration_since(self.all_due) >= NAP {
+            // Deadlines pass without any event.
+            self.all_due = now;
+            return Ok((0..crowd.members.len()).collect());
         }
+        let ready = self.events[..ready].iter().filter_map(|event| usize::try_from(event.data()).ok());
+        let mut due: Vec<usize> = ready.filter(|&index| index < crowd.members.len()).collect();
+        if wake.is_some() {
+            let awake = |member: &Member| member.wake.is_some_and(|wake| wake <= now);
+            due.extend(
+                crowd.members.iter().enumerate().filter(|(_, member)| awake(member)).map(|(index, _)| index),
+            );
+        }
+        due.sort_unstable();
+        due.dedup();
+        Ok(due)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The enactor: pid 1 of the sandbox, which launches the target, is all its clients, and writes down what it sees.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::observe::{Observer, States, Usage};
 use crate::sandbox::Sandbox;
 use crate::scenario::{Act, Client, Endpoint, Instance, Scenario, Setting, Stdio, Step, To};
 use crate::target::{Fill, Launch, Running, launch};
-use crate::trace::{Circumstances, Event, Exit, Look, Output, State, Trace, What};
+use crate::trace::{Circumstances, Event, Exit, FdKind, Look, Output, State, Trace, What};
 use crate::world::live::clock::Clock;
 
 /// What the backlog is where nobody says.
@@ -176,15 +176,17 @@ impl<'a> Enactor<'a> {
         self.occupied.extend(socket.map(|socket| (endpoint, socket)));
     }
 
-    /// Does what must not wait: keeps what the target writes, reaps what has ended, lets own time pass.
-    pub(super) fn pump(&mut self) -> Result<(), Error> {
+    /// Does what must not wait: keeps what the target writes, reaps what has ended, lets own time pass. Returns the look
+    /// that an announcement made it take, if it did.
+    pub(super) fn pump(&mut self) -> Result<Option<Look>, Error> {
+        let mut seen = None;
         let announced: Vec<_> = self
             .launches
             .iter_mut()
             .filter_map(|(instance, running)| Some((*instance, running.output.drain().announced?)))
             .collect();
         for (instance, line) in announced {
-            let listening = self.look()?.listening(instance).next().is_some();
+            let listening = seen.insert(self.look()?).listening(instance).next().is_some();
             self.tell(What::Announced { instance, line, listening });
         }
         self.reap();
@@ -193,7 +195,7 @@ impl<'a> Enactor<'a> {
             let delay = self.observer.usage().delay_ns + Usage::own()?.delay_ns;
             self.clock.end_slice(delay);
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Waits for all children that have ended: the launched processes, whose end is told, and orphans of the target.
@@ -238,11 +240,13 @@ impl<'a> Enactor<'a> {
 
     /// Remembers who serves whom.
     fn remember(&mut self, look: Look) -> Look {
+        if self.connections.is_empty() {
+            return look;
+        }
+        let servers = servers(&look);
         for (client, connection) in &self.connections {
-            let Some(local) = connection.local else { continue };
-            if let Some(process) = youngest(&look.holders(local)) {
-                self.servers.insert(*client, process);
-            }
+            let server = connection.local.and_then(|local| servers.get(&canonical(local)));
+            self.servers.extend(server.map(|&server| (*client, server)));
         }
         look
     }
@@ -321,6 +325,33 @@ impl<'a> Enactor<'a> {
             output: self.outputs.into_values().collect(),
         }
     }
+}
+
+/// The youngest process that holds each connection, by the address of the client: for a crowd it is far quicker to go
+/// through the look once than to ask it for each client's [`Look::holders`].
+fn servers(look: &Look) -> HashMap<SocketAddr, (i32, u64)> {
+    let mut holders: HashMap<u64, (i32, u64)> = HashMap::new();
+    for process in &look.processes {
+        for fd in &process.fds {
+            if let FdKind::Socket(inode) = fd.kind {
+                let found = (process.pid, process.started);
+                let youngest = holders.entry(inode).or_insert(found);
+                if (found.1, found.0) > (youngest.1, youngest.0) {
+                    *youngest = found;
+                }
+            }
+        }
+    }
+    let mut servers = HashMap::new();
+    for socket in look.sockets.iter().filter(|socket| socket.state != State::Listen) {
+        servers.entry(canonical(socket.remote)).or_insert(holders.get(&socket.inode).copied());
+    }
+    servers.into_iter().filter_map(|(client, server)| Some((client, server?))).collect()
+}
+
+/// The address, with an IPv4-mapped IPv6 one taken for what it maps.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The youngest of some processes: pid and start time.
