@@ -1,4 +1,6 @@
 //! The product's own tests.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod command_line;
+mod remains;
 mod tidy;
