@@ -175,10 +175,15 @@ impl Trace {
     pub fn served(&self, client: Client) -> Result<u64, Verdict> {
         let mut at = 0;
         let mut acts = 0;
+        let mut half_closed = false;
         for acted in self.acts(client) {
             if matches!(acted.act, Act::Connect(_) | Act::Dial(_) | Act::Visit(_)) {
                 at = 0;
+                half_closed = false;
             }
+            half_closed |= acted.act == Act::HalfClose;
+            let waits_for_own_end = acted.act == Act::ReadToEnd && acted.fate == Fate::Missed && !half_closed;
+            witness(!waits_for_own_end, format!("{client} waited for an end without having ended its own half"))?;
             acts += 1;
             at = self.act_served(acted, at)?;
         }

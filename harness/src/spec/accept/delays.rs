@@ -82,7 +82,6 @@ fn in_turns(profile: &Profile) -> BoxedStrategy<Scenario> {
     }
     steps.extend([act(idle, Act::Close), Step::Quiet]);
     steps.extend([1, 2, 3].map(|n| visit(clients + n)));
-    steps.extend((0..idle).map(greet));
     steps.push(Step::Together((0..idle).map(|client| act(client, Act::Close)).collect()));
     steps.push(Step::Look);
     fixed(steps)

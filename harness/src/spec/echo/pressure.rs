@@ -131,8 +131,6 @@ struct StuckLife {
 fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
     let times = profile.effort.pick(5, 10, 100);
     let come = |client: u32| act(client, Act::Connect(To::Target));
-    let end =
-        |client: u32| [act(client, Act::HalfClose), act(client, Act::ReadToEnd), act(client, Act::Close)];
     [
         StuckLife {
             comes: vec![come(0)],

@@ -234,6 +234,15 @@ fn urgent(scenario: &Scenario, trace: &Trace) -> Verdict {
         };
         let client = sent.client;
         trace.lives(Instance(0), "the server goes on after an urgent byte")?;
+        let before_its_end = trace.acts(client).take_while(|acted| acted.act != Act::HalfClose);
+        let cut_off =
+            before_its_end.filter(|acted| acted.act != Act::Close).find(|acted| acted.ending.is_some());
+        if let Some(acted) = cut_off {
+            return Err(Verdict::seen(
+                format!("the connection of {client} stays after an urgent byte"),
+                format!("it ended after {} of {}", acted.received, bytes(acted.sent)),
+            ));
+        }
         let last = trace.acts(client).filter(|acted| !matches!(acted.act, Act::Close)).last();
         let owed = trace.last_act(client).map_or(0, |acted| acted.sent);
         let back: u64 = trace.acts(client).map(own).sum();

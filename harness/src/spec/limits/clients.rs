@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use proptest::prelude::{Just, Strategy};
+use proptest::prelude::Strategy;
 use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::{cut, fixed};
+use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Class, Client, Condition, Payload, Scenario, Setting, Step, To, act};
 use crate::spec::limits::{FIRST, LATER, each, serves_after, started, visit};
 use crate::trace::query::{bytes, count, judge, millis, witness};
@@ -153,16 +153,24 @@ fn at_most(room: u32, clients: Range<u32>, what: Act) -> Vec<Step> {
         .collect()
 }
 
+/// A client that does not read until nothing more is taken: then every buffer is full, and small.
 fn small_buffers(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let most = profile.effort.pick(20_000, 40_000, 400_000_u64);
+    let most = profile.effort.pick(12_000, 12_000, 60_000_u64);
     let setting = Setting { buffers: Some(4096), ..Setting::default() };
-    (Just(setting), 12_000..=most, cut())
-        .prop_map(|(setting, len, cut)| {
-            let payload = Payload::of(len).class(Class::Line).cut(cut);
-            Scenario::launched(
-                setting,
-                [act(0, Act::ReceiveBuffer(1)), act(0, Act::SendBuffer(1)), act(0, Act::Visit(payload))],
-            )
+    (12_000..=most)
+        .prop_map(move |len| {
+            let payload = Payload::of(len).class(Class::Line);
+            let acts = [
+                Act::ReceiveBuffer(1),
+                Act::SendBuffer(1),
+                Act::Connect(To::Target),
+                Act::Send(payload),
+                Act::Read,
+                Act::HalfClose,
+                Act::ReadToEnd,
+                Act::Close,
+            ];
+            Scenario::launched(setting.clone(), acts.map(|what| act(0, what)))
         })
         .boxed()
 }
