@@ -13,7 +13,7 @@ use crate::profile::{Model, Profile};
 use crate::sandbox::{self, Hangup};
 use crate::scenario::Scenario;
 use crate::spec;
-use crate::trace::Trace;
+use crate::trace::{Isolation, Trace};
 use crate::verdict::Verdict;
 use crate::world::World;
 use crate::world::live::Live;
@@ -67,7 +67,9 @@ pub fn check(
 ) -> Result<Report, Error> {
     let allowed = sandbox::probe()?;
     let isolation = sandbox::best(&allowed, options.isolation)?;
-    let host = Host { isolation, process_limit: allowed.process_limit };
+    // On the host's own pids nobody bounds them for the target alone.
+    let process_limit = allowed.process_limit && isolation != Isolation::Loopback;
+    let host = Host { isolation, process_limit };
     let workers = Workers { host, hangups: Mutex::default() };
     check_in(&workers, host, command, options, stop, tell)
 }

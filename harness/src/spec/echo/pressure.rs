@@ -86,7 +86,7 @@ const STALL_MAX: u64 = 32 << 20;
 const HALF_CLOSED_LEN: u64 = 16 * 3100;
 
 /// Clients that do not read: one sends all it can, one has a payload and ends its stream while it is owed most of it,
-/// one reads slowly through a small window. They do so all at once, and others come meanwhile, where clients are served
+/// one does so too when it is stalled, and then reads slowly through a small window. They do so all at once, and others come meanwhile, where clients are served
 /// side by side.
 pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     let setting = Setting { buffers: Some(16_384), ..Setting::default() };
@@ -148,8 +148,12 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
         StuckLife {
             comes: vec![act(2, Act::ReceiveBuffer(4096)), come(2)],
             sends: act(2, Act::Send(Payload::of(100_000))),
-            ends: None,
-            reads: vec![act(2, Act::ReadSlowly { bytes: 512, pause_ms: 10, times }), act(2, Act::Close)],
+            ends: Some(act(2, Act::HalfClose)),
+            reads: vec![
+                act(2, Act::ReadSlowly { bytes: 512, pause_ms: 10, times }),
+                act(2, Act::ReadToEnd),
+                act(2, Act::Close),
+            ],
         },
     ]
 }

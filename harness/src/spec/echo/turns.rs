@@ -119,7 +119,7 @@ fn at_the_same_time(profile: &Profile) -> BoxedStrategy<Scenario> {
                 steps.extend((0..clients).map(|client| act(client, Act::Close)));
             }
             // What the first one leaves in a buffer, the others must not get.
-            let sizes = [320, 1, 6];
+            let sizes = [320, 1, 6_u64];
             let visit = |(n, len)| act(clients + n, Act::Visit(Payload { seed, ..lines(16 * len) }));
             steps.extend((0..).zip(sizes).map(visit));
             Scenario::served(steps)

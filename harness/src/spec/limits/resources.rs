@@ -97,8 +97,10 @@ fn exhausted(profile: &Profile, resource: Resource) -> BoxedStrategy<Scenario> {
                 each(0..clients, Act::Dial(To::Target)),
                 Step::Watch(20, 3),
                 Step::Limit(Who::Tree(FIRST), resource, Amount::Original),
-                each(0..clients, Act::Close),
+                // They do not leave before they were accepted: that is another matter.
+                each(0..clients, Act::HalfClose),
                 Step::Await(Condition::QueueEmpty),
+                each(0..clients, Act::Close),
                 visit(LATER),
                 visit(LATER + 1),
                 Step::Look,
