@@ -3,6 +3,7 @@
 use crate::clause::Clause;
 
 pub mod start;
+pub mod listen;
 pub mod accept;
 pub mod echo;
 pub mod close;
@@ -25,6 +26,7 @@ pub fn find(id: &str) -> Option<&'static Clause> {
 
 const FAMILIES: &[&[&Clause]] = &[
     start::CLAUSES,
+    listen::CLAUSES,
     accept::CLAUSES,
     echo::CLAUSES,
     close::CLAUSES,
