@@ -10,7 +10,7 @@ use crate::outcome::Failure;
 use crate::plan::Options;
 use crate::profile::{Model, Profile};
 use crate::scenario::{Act, Client, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
-use crate::trace::query::bytes;
+use crate::trace::query::{bytes, span};
 use crate::trace::{Exit, Fate, Look, Trace, What};
 use crate::verdict::Verdict;
 use crate::world::World;
@@ -145,7 +145,7 @@ fn not_listening(trace: &Trace) -> Verdict {
         }
         None => {
             let within = trace.circumstances.limits.ready_within;
-            Verdict::missing(expected, format!("no socket in LISTEN after {within:?}{said}"))
+            Verdict::missing(expected, format!("no socket in LISTEN after {}{said}", span(within)))
         }
     }
 }

@@ -189,6 +189,11 @@ pub(crate) fn serving() -> Look {
     }
 }
 
+/// A process of the first launch that has ended, and that its parent has not waited for.
+pub(crate) fn zombie(pid: i32, ppid: i32) -> Process {
+    Process { state: 'Z', fds: Vec::new(), ..process(pid, ppid, &[]) }
+}
+
 /// A process of the first launch that holds these sockets.
 pub(crate) fn process(pid: i32, ppid: i32, inodes: &[u64]) -> Process {
     let fds = (3..).zip(inodes).map(|(number, &inode)| Fd {

@@ -8,7 +8,7 @@ use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
 use crate::spec::echo::stalled;
 use crate::trace::aftermath::{all_left, in_context, left_working};
-use crate::trace::query::{bytes, count, judge, millis, witness};
+use crate::trace::query::{bytes, count, judge, millis, span, witness};
 use crate::trace::{Acted, Ending, Fate, Look, Socket, State, Trace};
 use crate::verdict::Verdict;
 
@@ -251,7 +251,7 @@ fn no_close_wait(scenario: &Scenario, trace: &Trace) -> Verdict {
             .ok_or_else(|| Verdict::Inconclusive("nobody waited for the connections to go".into()))?;
         let waiting = in_state(trace, look, State::CloseWait);
         if let Some(first) = waiting.first() {
-            let within = trace.circumstances.limits.settle_within;
+            let within = span(trace.circumstances.limits.settle_within);
             let holders: Vec<_> = look
                 .processes
                 .iter()
@@ -259,7 +259,7 @@ fn no_close_wait(scenario: &Scenario, trace: &Trace) -> Verdict {
                 .map(|p| format!("pid {}", p.pid))
                 .collect();
             return Err(Verdict::missing(
-                format!("no connection in CLOSE_WAIT within {within:?} of the last close"),
+                format!("no connection in CLOSE_WAIT within {within} of the last close"),
                 format!(
                     "{}, the first held by {}",
                     count(waiting.len(), "connection"),

@@ -6,7 +6,7 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::scenario::{Act, Instance, Scenario};
 use crate::spec::fd::churn;
 use crate::trace::query::{count, judge, witness};
-use crate::trace::{Trace, What};
+use crate::trace::{Acted, Trace, What};
 use crate::verdict::Verdict;
 
 /// How often the same line may be written for one event before it counts as duplicated.
@@ -29,7 +29,8 @@ pub(super) static LOG_NOT_DUPLICATED: Clause = Clause {
 fn log_not_duplicated(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(Instance(0))?;
-        let visits: Vec<_> = trace.all_acts().filter(|acted| matches!(acted.act, Act::Visit(_))).collect();
+        let is_visit = |acted: &&Acted| matches!(acted.act, Act::Visit(_) | Act::Connect(_));
+        let visits: Vec<_> = trace.all_acts().filter(is_visit).collect();
         witness(visits.len() > COPIES_MAX, "too few clients came to tell")?;
         let mut lines: BTreeMap<String, usize> = BTreeMap::new();
         for output in &trace.output {

@@ -9,7 +9,7 @@ use crate::profile::Profile;
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Client, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
 use crate::trace::aftermath::all_left;
-use crate::trace::query::{count, judge, name, witness};
+use crate::trace::query::{count, judge, name, span, witness};
 use crate::trace::{Look, Process, Trace, What};
 use crate::verdict::Verdict;
 
@@ -169,9 +169,9 @@ fn child_exits(scenario: &Scenario, trace: &Trace) -> Verdict {
         // A server that keeps children to use them again has no more of them than it had clients at once.
         if alive.len() > at_once {
             let pids: Vec<_> = alive.iter().map(|(pid, _)| pid.to_string()).collect();
-            let within = trace.circumstances.limits.settle_within;
+            let within = span(trace.circumstances.limits.settle_within);
             return Err(Verdict::missing(
-                format!("each child has ended within {within:?} of its client's close"),
+                format!("each child has ended within {within} of its client's close"),
                 format!("{} of {} still live: pid {}", alive.len(), processes(made.len()), pids.join(", ")),
             ));
         }

@@ -38,7 +38,7 @@ pub static LIMIT_WITHOUT_LOSS: Clause = Clause {
           connection and waits for ever; one that was cut off to make room loses its work. The cure is not to call \
           accept while there is no place, so that the queue does the waiting.",
     citations: &["listen(2)", "POSIX.1-2024 accept", "UNP 30.3"],
-    needs: &[Need::Lasting, Need::Echo],
+    needs: &[Need::Lasting, Need::Echo, Need::MadeForMany],
     scenarios: more_than_there_is_room_for,
     check: nobody_is_lost,
 };
@@ -51,7 +51,7 @@ pub static IDLE_CLIENTS_HOLD_NOBODY: Clause = Clause {
     why: "Most connections are idle most of the time, and some clients never say a word on purpose. If each holds one of \
           a few workers, a handful of them closes the service to everybody.",
     citations: &["UNP 30.3", "accept(2)"],
-    needs: &[Need::Lasting, Need::Echo, Need::Concurrent, Need::Clients(2)],
+    needs: &[Need::Lasting, Need::Echo, Need::MadeForMany],
     scenarios: |profile| {
         let silent = profile.clients.saturating_sub(1).max(1);
         fixed([each(0..silent, Act::Connect(To::Target)), visit(LATER), each(0..silent, Act::Close)])
@@ -155,9 +155,9 @@ fn at_most(room: u32, clients: Range<u32>, what: Act) -> Vec<Step> {
 
 /// A client that does not read until nothing more is taken: then every buffer is full, and small.
 fn small_buffers(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let most = profile.effort.pick(12_000, 12_000, 60_000_u64);
+    let most = profile.effort.pick(5_000, 5_000, 60_000_u64);
     let setting = Setting { buffers: Some(4096), ..Setting::default() };
-    (12_000..=most)
+    (5_000..=most)
         .prop_map(move |len| {
             let payload = Payload::of(len).class(Class::Line);
             let acts = [

@@ -123,7 +123,10 @@ fn bounded_while_busy(scenario: &Scenario, trace: &Trace) -> Verdict {
         let (Some(from), Some(last)) = (from, last) else {
             return Err(Verdict::Inconclusive("nobody looked while clients came and went".into()));
         };
-        let is_visit = |what: &What| matches!(what, What::Acted(acted) if matches!(acted.act, Act::Visit(_)));
+        let is_visit = |what: &What| match what {
+            What::Acted(acted) => matches!(acted.act, Act::Visit(_) | Act::Connect(_)),
+            _ => false,
+        };
         let visits = trace.events[from..last].iter().filter(|event| is_visit(&event.what)).count();
         // Some reap by a timer of half a second: the busy time has to be longer than that.
         let busy_us = trace.events[last].at_us - trace.events[from].at_us;

@@ -12,7 +12,7 @@ use crate::scenario::generate::payload;
 use crate::scenario::{Act, Condition, Facet, Instance, Scenario, Step, To, act};
 use crate::spec::fork::side_by_side;
 use crate::trace::Trace;
-use crate::trace::query::{count, judge, name, witness};
+use crate::trace::query::{count, judge, name, span, witness};
 use crate::verdict::Verdict;
 
 mod busy;
@@ -121,9 +121,9 @@ pub(in crate::spec) fn no_zombie(trace: &Trace, since: &str) -> Result<(), Verdi
     if met || zombies.is_empty() {
         return Ok(());
     }
-    let within = trace.circumstances.limits.settle_within;
+    let within = span(trace.circumstances.limits.settle_within);
     Err(Verdict::missing(
-        format!("no zombie within {within:?} {since}"),
+        format!("no zombie within {within} {since}"),
         format!("{}: {}", count(zombies.len(), "zombie"), zombies.join("; ")),
     ))
 }

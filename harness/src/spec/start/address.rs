@@ -8,7 +8,7 @@ use crate::scenario::generate::fixed;
 use crate::scenario::{Condition, Scenario, Setting, Sig, Step, Who};
 use crate::spec::start::conflict::second_instance;
 use crate::spec::start::{FIRST, watch};
-use crate::trace::query::{judge, millis, witness};
+use crate::trace::query::{judge, millis, span, witness};
 use crate::trace::{Look, Trace, What};
 use crate::verdict::Verdict;
 
@@ -125,8 +125,8 @@ fn listens(_: &Scenario, trace: &Trace) -> Verdict {
         if *met {
             return Ok(format!("it listened after {}", millis(*took_us)));
         }
-        let within = trace.circumstances.limits.ready_within;
-        Err(Verdict::missing(format!("a socket in LISTEN within {within:?}"), trace.silence(FIRST)))
+        let within = span(trace.circumstances.limits.ready_within);
+        Err(Verdict::missing(format!("a socket in LISTEN within {within}"), trace.silence(FIRST)))
     })
 }
 

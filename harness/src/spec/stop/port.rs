@@ -8,7 +8,7 @@ use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, Who, act};
 use crate::spec::stop::remains::beside_clients;
 use crate::spec::stop::{FIRST, connected, survivors, waits};
-use crate::trace::query::{judge, millis, name, witness};
+use crate::trace::query::{judge, millis, name, span, witness};
 use crate::trace::{Acted, Fate, Look, Socket, Trace, What};
 use crate::verdict::Verdict;
 
@@ -61,9 +61,9 @@ fn nothing_listens(_: &Scenario, trace: &Trace) -> Verdict {
             if let Some(socket) = look.listeners(trace.port()).next() {
                 return Err(Verdict::missing(
                     format!(
-                        "nothing listens on port {} within {:?} of the stop signal, once the server has ended",
+                        "nothing listens on port {} within {} of the stop signal, once the server has ended",
                         trace.port(),
-                        trace.circumstances.limits.stop_within
+                        span(trace.circumstances.limits.stop_within)
                     ),
                     format!("still in LISTEN, held by {}: clients connect to nobody", holders(look, socket)),
                 ));

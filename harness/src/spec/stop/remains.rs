@@ -9,7 +9,7 @@ use crate::scenario::{Act, Condition, Scenario, Sig, Step, Who};
 use crate::spec::stop::{
     FIRST, clients_at, connected, each, ending, side_by_side, survivors, waits, waits_beside_clients,
 };
-use crate::trace::query::{count, judge, name, witness};
+use crate::trace::query::{count, judge, name, span, witness};
 use crate::trace::{Look, Trace};
 use crate::verdict::Verdict;
 
@@ -108,7 +108,7 @@ fn ends_beside_a_client(_: &Scenario, trace: &Trace) -> Verdict {
 /// "within 5s of the stop signal", for so many waits.
 fn within(trace: &Trace, looks: &[&Look]) -> String {
     let waits = u32::try_from(looks.len()).unwrap_or(1);
-    format!("within {:?} of the stop signal", trace.circumstances.limits.stop_within * waits)
+    format!("within {} of the stop signal", span(trace.circumstances.limits.stop_within * waits))
 }
 
 fn leaves_nobody(_: &Scenario, trace: &Trace) -> Verdict {

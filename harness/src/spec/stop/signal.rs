@@ -10,7 +10,7 @@ use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, To, Who, act};
 use crate::spec::stop::{FIRST, clients_at, connected, each, ending, survivors, waits};
-use crate::trace::query::{count, judge, millis, name, witness};
+use crate::trace::query::{count, judge, millis, name, span, witness};
 use crate::trace::{Exit, Fate, Trace, What};
 use crate::verdict::Verdict;
 
@@ -120,9 +120,9 @@ fn ends_at(trace: &Trace, sig: Sig) -> Verdict {
         )?;
         let left = survivors(trace, sig, looks[0]);
         if let Some(process) = left.first() {
-            let within = trace.circumstances.limits.stop_within;
+            let within = span(trace.circumstances.limits.stop_within);
             return Err(Verdict::missing(
-                format!("pid {} ends within {within:?} of {sig}", process.pid),
+                format!("pid {} ends within {within} of {sig}", process.pid),
                 format!("{} still runs (state {})", name(process), process.state),
             ));
         }
