@@ -51,7 +51,7 @@ fn unsafe_has_an_address() {
 
 #[test]
 fn architecture_names_files_that_exist() {
-    let text = read("ARCHITECTURE.md");
+    let text: String = read("ARCHITECTURE.md").split("```").step_by(2).collect();
     let names: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| name.contains('/')).collect();
     assert!(names.len() > 10, "{names:?}");
     for name in names.iter().filter(|name| name.chars().all(|c| c.is_alphanumeric() || "/_-.".contains(c))) {
@@ -68,8 +68,11 @@ fn clauses_are_well_formed() {
         let id = clause.id;
         assert!(ids.insert(id.0), "{id} stands twice");
         assert!(families.contains(&id.family()), "{id}: no such family");
-        assert!(id.0.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c)), "{id}");
-        assert!(clause.requirement.starts_with("The server "), "{id}: {}", clause.requirement);
+        assert!(
+            id.0.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c)),
+            "{id}"
+        );
+        assert!(clause.requirement.starts_with("The server"), "{id}: {}", clause.requirement);
         assert!(clause.requirement.ends_with('.') && clause.why.ends_with('.'), "{id}");
         assert!(!clause.citations.is_empty(), "{id} cites nothing");
     }
@@ -130,7 +133,8 @@ fn used_modules(text: &str) -> BTreeSet<String> {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     code.flat_map(|line| line.split("crate::").skip(1).map(str::to_owned).collect::<Vec<_>>())
         .flat_map(|rest| {
-            let group = rest.strip_prefix('{').map(|group| group.split('}').next().unwrap_or_default().to_owned());
+            let group =
+                rest.strip_prefix('{').map(|group| group.split('}').next().unwrap_or_default().to_owned());
             let names = group.unwrap_or(rest);
             names.split(',').map(first_name).collect::<Vec<_>>()
         })

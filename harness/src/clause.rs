@@ -126,7 +126,9 @@ impl Need {
             Self::ProcessLimit => (!host.process_limit)
                 .then(|| Unmet::Host("the number of processes cannot be bounded here".to_owned())),
             Self::Echo => server(profile.echoes, "the server does not echo"),
-            Self::Lasting => server(profile.model != Model::OneShot, "the server serves one client and exits"),
+            Self::Lasting => {
+                server(profile.model != Model::OneShot, "the server serves one client and exits")
+            }
             Self::Concurrent => server(profile.concurrent, "the server serves one client at a time"),
             Self::MadeForMany => server(profile.made_for_many, "the server is made for one client at a time"),
             Self::Forks => server(profile.forks, "the server does not fork for each connection"),
@@ -134,7 +136,9 @@ impl Need {
                 profile.forks && profile.concurrent,
                 "the server does not serve each connection in a process of its own",
             ),
-            Self::Prefork => server(profile.model == Model::Prefork, "the server has no processes made beforehand"),
+            Self::Prefork => {
+                server(profile.model == Model::Prefork, "the server has no processes made beforehand")
+            }
             Self::ServingProcesses => server(
                 profile.forks || profile.model == Model::Prefork,
                 "the server serves all clients in one process",

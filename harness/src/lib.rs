@@ -8,8 +8,8 @@
 pub mod limits;
 pub mod profile;
 pub mod scenario;
-pub mod trace;
 pub mod verdict;
+pub mod trace;
 pub mod clause;
 pub mod spec;
 pub mod command;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clause::{Clause, Level};
+use crate::command::TargetCommand;
 use crate::profile::Profile;
 use crate::scenario::Scenario;
-use crate::command::TargetCommand;
 use crate::trace::{Isolation, Trace};
 use crate::verdict::{Evidence, Verdict};
 
@@ -143,7 +143,8 @@ impl Report {
     #[must_use]
     pub fn conformance(&self, strict: bool) -> Conformance {
         let fails_at = if strict { Level::Should } else { Level::Must };
-        let of = |status: Status| self.outcomes.iter().filter(move |outcome| outcome.finding.status() == status);
+        let of =
+            |status: Status| self.outcomes.iter().filter(move |outcome| outcome.finding.status() == status);
         if of(Status::Fail).any(|outcome| outcome.clause.level >= fails_at) {
             return Conformance::DoesNotConform;
         }

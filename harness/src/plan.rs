@@ -67,7 +67,9 @@ impl Options {
     /// The bounds of the run.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits { clients_max: self.clients, ..Limits::default().scaled(self.timeout_scale) }
+        // A process or two for each client, and the threads of a runtime.
+        let processes_max = 512 + 4 * self.clients;
+        Limits { clients_max: self.clients, processes_max, ..Limits::default().scaled(self.timeout_scale) }
     }
 
     /// Whether a clause was asked for.
@@ -145,4 +147,28 @@ fn rng(seed: u64, id: ClauseId, index: u32) -> TestRng {
     });
     bytes[16..24].copy_from_slice(&hash.to_le_bytes());
     TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::build::profile;
+
+    fn planned(seed: u64, only: &str) -> Vec<(ClauseId, Vec<Scenario>)> {
+        let options = Options { seed, only: vec![only.to_owned()], ..Options::default() };
+        let host = Host { isolation: Isolation::Full, process_limit: true };
+        let entries = plan(&options, &profile(), host).into_iter();
+        entries.filter_map(|entry| Some((entry.clause.id, entry.cases.ok()?))).collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_scenarios_whatever_else_is_selected() {
+        let all = planned(7, "*");
+        assert!(all.len() > 100);
+        assert_eq!(all, planned(7, "*"));
+        for (id, cases) in planned(7, "echo.*") {
+            assert!(all.contains(&(id, cases)), "{id}");
+        }
+        assert_ne!(all, planned(8, "*"));
+    }
 }

@@ -78,7 +78,12 @@ impl Spans {
 
     /// Finds who sent the beginning of `bytes`, and where: the client itself first (later, then earlier positions),
     /// then the others.
-    fn origin(&mut self, client: Client, bytes: &[u8], streams: &BTreeMap<Client, Stream>) -> Option<(Client, u64)> {
+    fn origin(
+        &mut self,
+        client: Client,
+        bytes: &[u8],
+        streams: &BTreeMap<Client, Stream>,
+    ) -> Option<(Client, u64)> {
         let needle = &bytes[..bytes.len().min(NEEDLE_MAX)];
         if needle.len() < NEEDLE_MIN || self.searches >= SEARCHES_MAX {
             return None;

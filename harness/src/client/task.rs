@@ -37,7 +37,10 @@ enum Phase {
     /// Sending what is left of the payload, or reading what is owed, or both.
     Moving,
     /// Nothing is read before the instant.
-    Pausing { until: Instant, times: u32 },
+    Pausing {
+        until: Instant,
+        times: u32,
+    },
     /// Reading until end of file.
     Ending,
     /// Staying until the instant.
@@ -70,7 +73,12 @@ pub struct Surroundings<'a> {
 
 impl Task {
     /// Starts an act. `address` says where a connect goes.
-    pub fn start(connection: &mut Connection, act: Act, address: SocketAddr, around: &mut Surroundings<'_>) -> Self {
+    pub fn start(
+        connection: &mut Connection,
+        act: Act,
+        address: SocketAddr,
+        around: &mut Surroundings<'_>,
+    ) -> Self {
         let mut task = Self {
             client: connection.client,
             act,
@@ -110,7 +118,9 @@ impl Task {
             }
             Act::ReadSlowly { times, .. } => self.phase = Phase::Pausing { until: self.began, times },
             Act::ReadToEnd => self.phase = Phase::Ending,
-            Act::Linger(ms) => self.phase = Phase::Lingering(self.began + Duration::from_millis(u64::from(ms))),
+            Act::Linger(ms) => {
+                self.phase = Phase::Lingering(self.began + Duration::from_millis(u64::from(ms)))
+            }
             Act::HalfClose => {
                 connection.half_close();
                 self.fate = Some(Fate::Done);
@@ -204,7 +214,9 @@ impl Task {
             Ok(true) => {
                 self.phase = match self.act {
                     Act::ReadToEnd => Phase::Ending,
-                    Act::Linger(ms) => Phase::Lingering(Instant::now() + Duration::from_millis(u64::from(ms))),
+                    Act::Linger(ms) => {
+                        Phase::Lingering(Instant::now() + Duration::from_millis(u64::from(ms)))
+                    }
                     _ => Phase::Moving,
                 };
             }
@@ -379,7 +391,8 @@ fn sent(client: Client, streams: &BTreeMap<Client, Stream>) -> u64 {
 }
 
 fn refused(error: &io::Error) -> Fate {
-    let name = error.raw_os_error().map_or_else(|| error.to_string(), |n| format!("{:?}", Errno::from_raw(n)));
+    let name =
+        error.raw_os_error().map_or_else(|| error.to_string(), |n| format!("{:?}", Errno::from_raw(n)));
     Fate::Refused(name)
 }
 

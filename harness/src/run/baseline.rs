@@ -116,7 +116,10 @@ fn first_visit(target: &TargetCommand, scenario: &Scenario, trace: &Trace) -> Re
         && look.listening(FIRST).all(|socket| socket.local.port() != asked_port(trace))
     {
         let expected = format!("a socket in LISTEN on port {}, which it was given", asked_port(trace));
-        return Err(fails("start.port-honoured", Verdict::seen(expected, format!("it listens on {}", elsewhere.local))));
+        return Err(fails(
+            "start.port-honoured",
+            Verdict::seen(expected, format!("it listens on {}", elsewhere.local)),
+        ));
     }
     let first = trace.acts(Client(0)).take(2).try_fold(0, |at, acted| {
         let at = crate::trace::query::own_bytes(acted, at)?;
@@ -163,20 +166,28 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
     let acceptor = last.acceptor(FIRST).or_else(|| idle.acceptor(FIRST));
     let holders = |look: &Look, client| {
         let local = trace.local(Client(client));
-        local.map(|local| look.holders(local).iter().map(|p| (p.pid, p.exe.clone())).collect()).unwrap_or_default()
+        local
+            .map(|local| look.holders(local).iter().map(|p| (p.pid, p.exe.clone())).collect())
+            .unwrap_or_default()
     };
     let known: BTreeSet<i32> = idle.processes.iter().map(|process| process.pid).collect();
     let first: Vec<(i32, String)> = holders(one, 0);
     let again: Vec<(i32, String)> = holders(last, 3);
-    let fresh = |holders: &[(i32, String)], known: &BTreeSet<i32>| holders.iter().any(|(pid, _)| !known.contains(pid));
-    let known_later: BTreeSet<i32> = known.iter().copied().chain(three.processes.iter().map(|p| p.pid)).collect();
+    let fresh = |holders: &[(i32, String)], known: &BTreeSet<i32>| {
+        holders.iter().any(|(pid, _)| !known.contains(pid))
+    };
+    let known_later: BTreeSet<i32> =
+        known.iter().copied().chain(three.processes.iter().map(|p| p.pid)).collect();
     let served = |client| {
-        trace.acts(Client(client)).any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.fate == Fate::Done)
+        trace
+            .acts(Client(client))
+            .any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.fate == Fate::Done)
     };
     let concurrent = served(1) && served(2);
     let forks = fresh(&first, &known) && (fresh(&again, &known_later) || again.is_empty());
     let acceptor_exe = acceptor.map(|process| process.exe.clone()).unwrap_or_default();
-    let execs = one.processes.iter().any(|p| !known.contains(&p.pid) && !p.exe.is_empty() && p.exe != acceptor_exe);
+    let execs =
+        one.processes.iter().any(|p| !known.contains(&p.pid) && !p.exe.is_empty() && p.exe != acceptor_exe);
     let listening: Vec<u64> = last.listening(FIRST).map(|socket| socket.inode).collect();
     let accepting = last.of(FIRST).filter(|p| listening.iter().any(|&inode| p.holds(inode))).count();
     let threads = |look: &Look| look.of(FIRST).map(|process| process.threads).sum::<u32>();
@@ -187,7 +198,8 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
         Model::ForkAndExec
     } else if forks {
         Model::ForkPerConnection
-    } else if !first.is_empty() && (accepting > 1 || first.iter().all(|(pid, _)| acceptor.is_none_or(|a| a.pid != *pid)))
+    } else if !first.is_empty()
+        && (accepting > 1 || first.iter().all(|(pid, _)| acceptor.is_none_or(|a| a.pid != *pid)))
     {
         Model::Prefork
     } else if threads(three) > threads(idle) + 1 {

@@ -43,7 +43,9 @@ fn weight(scenario: &Scenario) -> u64 {
             Step::Do(_, Act::ReadSlowly { pause_ms, times, .. }) => u64::from(*pause_ms) * u64::from(*times),
             Step::Do(_, Act::Stall { .. }) => 300,
             Step::Do(_, Act::Join) => 300,
-            Step::Do(_, Act::Exchange(payload) | Act::Visit(payload) | Act::Send(payload)) => 1 + payload.len / 50_000,
+            Step::Do(_, Act::Exchange(payload) | Act::Visit(payload) | Act::Send(payload)) => {
+                1 + payload.len / 50_000
+            }
             Step::Do(..) => 1,
             _ => 0,
         })

@@ -102,7 +102,9 @@ fn check_in(
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Report, Error> {
     let began = Instant::now();
-    let mut report = Pool::with(source, stop, options.jobs, |pool| Run { pool, host, options, began }.phases(command, tell))?;
+    let mut report = Pool::with(source, stop, options.jobs, |pool| {
+        Run { pool, host, options, began }.phases(command, tell)
+    })?;
     report.duration = began.elapsed();
     report.interrupted = stop.load(Ordering::Relaxed);
     Ok(report)
@@ -137,7 +139,8 @@ impl Run<'_> {
             .zip(tallies)
             .enumerate()
             .map(|(index, (entry, tally))| {
-                let settled = settled.iter().position(|(at, _)| *at == index).map(|at| settled.swap_remove(at).1);
+                let settled =
+                    settled.iter().position(|(at, _)| *at == index).map(|at| settled.swap_remove(at).1);
                 outcome(entry, tally, settled)
             })
             .collect();
@@ -184,7 +187,10 @@ impl Run<'_> {
             if !crowds.is_empty() && !crowds.iter().copied().any(fits) {
                 let reason = match profile.model {
                     Model::OneShot => "the server serves one client and exits".to_owned(),
-                    _ => format!("more clients at once are needed than the {} that the server takes", profile.clients),
+                    _ => format!(
+                        "more clients at once are needed than the {} that the server takes",
+                        profile.clients
+                    ),
                 };
                 entry.cases = Err((Cause::NotApplicable, reason));
                 continue;
@@ -236,8 +242,11 @@ impl Run<'_> {
         tallies: &[Tally],
         tell: &mut dyn FnMut(Progress),
     ) -> Vec<(usize, Settled)> {
-        let unsettled: Vec<(usize, Unsettled)> =
-            tallies.iter().enumerate().filter_map(|(index, tally)| Some((index, unsettled(tally)?))).collect();
+        let unsettled: Vec<(usize, Unsettled)> = tallies
+            .iter()
+            .enumerate()
+            .filter_map(|(index, tally)| Some((index, unsettled(tally)?)))
+            .collect();
         tell(Progress::Confirming { clauses: unsettled.len() });
         let indexes: Vec<usize> = unsettled.iter().map(|(index, _)| *index).collect();
         let limits = Arc::new(self.options.limits());

@@ -81,13 +81,20 @@ impl Settler<'_> {
     pub(super) fn doubt(&self, world: &mut dyn World, scenario: &Scenario) -> Result<Settled, Error> {
         let (verdict, trace) = self.enact(world, scenario, &self.limits.patient())?;
         match verdict {
-            Verdict::Fail(evidence) => self.failure(world, Failure { scenario: scenario.clone(), trace, evidence }),
+            Verdict::Fail(evidence) => {
+                self.failure(world, Failure { scenario: scenario.clone(), trace, evidence })
+            }
             verdict => Ok(Settled { finding: Finding::Judged(verdict), counterexample: None }),
         }
     }
 
     /// Enacts a failing scenario again. Returns how often it failed, and the last failure.
-    fn repeat(&self, world: &mut dyn World, failure: &Failure, kind: Kind) -> Result<(u32, Option<Failure>), Error> {
+    fn repeat(
+        &self,
+        world: &mut dyn World,
+        failure: &Failure,
+        kind: Kind,
+    ) -> Result<(u32, Option<Failure>), Error> {
         let limits = match kind {
             Kind::Seen => self.limits.clone(),
             Kind::Missing => self.limits.patient(),
@@ -129,7 +136,12 @@ impl Settler<'_> {
         }
     }
 
-    fn enact(&self, world: &mut dyn World, scenario: &Scenario, limits: &Limits) -> Result<(Verdict, Trace), Error> {
+    fn enact(
+        &self,
+        world: &mut dyn World,
+        scenario: &Scenario,
+        limits: &Limits,
+    ) -> Result<(Verdict, Trace), Error> {
         let mut trace = world.enact(self.target, scenario, limits)?;
         trace.circumstances.profile = Some(self.profile.clone());
         let verdict = (self.clause.check)(scenario, &trace);

@@ -9,6 +9,11 @@ use crate::scenario::{Act, Class, Client, Condition, Cut, Payload, Scenario, Set
 pub fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     let mut found = Vec::new();
     let clients = scenario.clients();
+    if clients.len() > 2 {
+        let alone =
+            |kept: &Client| clients.iter().copied().filter(|client| client != kept).collect::<Vec<_>>();
+        found.extend(clients.iter().take(2).map(|kept| without(scenario, &alone(kept))));
+    }
     if clients.len() > 3 {
         found.push(without(scenario, &clients[clients.len() / 2..]));
         found.push(without(scenario, &clients[..clients.len() / 2]));
@@ -73,7 +78,8 @@ fn filtered(steps: &[Step], stays: &dyn Fn(&Step) -> bool) -> Vec<Step> {
 
 /// The scenario with one step less, for each step that does something.
 fn fewer_steps(scenario: &Scenario) -> Vec<Scenario> {
-    let removable = |step: &Step| matches!(step, Step::Do(..) | Step::Signal(..) | Step::Limit(..) | Step::Together(_));
+    let removable =
+        |step: &Step| matches!(step, Step::Do(..) | Step::Signal(..) | Step::Limit(..) | Step::Together(_));
     (0..scenario.steps.len())
         .rev()
         .filter(|&index| removable(&scenario.steps[index]))
@@ -112,7 +118,9 @@ fn smaller_payloads(scenario: &Scenario) -> Vec<Scenario> {
             Act::Visit(_) => Act::Visit,
             _ => return Vec::new(),
         };
-        let (Act::Send(payload) | Act::Exchange(payload) | Act::PingPong(payload) | Act::Visit(payload)) = *act else {
+        let (Act::Send(payload) | Act::Exchange(payload) | Act::PingPong(payload) | Act::Visit(payload)) =
+            *act
+        else {
             return Vec::new();
         };
         let mut smaller: Vec<Payload> =
@@ -120,7 +128,9 @@ fn smaller_payloads(scenario: &Scenario) -> Vec<Scenario> {
         smaller.push(payload.cut(Cut::Whole));
         smaller.push(payload.class(Class::Line));
         smaller.push(payload.class(Class::Any));
-        smaller.retain(|smaller| *smaller != payload && !(payload.class == Class::Line && smaller.class == Class::Any));
+        smaller.retain(|smaller| {
+            *smaller != payload && !(payload.class == Class::Line && smaller.class == Class::Any)
+        });
         smaller.into_iter().map(|payload| Step::Do(*client, make(payload))).collect()
     })
 }
@@ -175,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_cut_at_4096_shrinks_to_one_client_and_4097_bytes() {
-        let lives = (0..9).flat_map(|c| [act(c, Act::Connect(To::Target)), act(c, Act::Exchange(Payload::of(70_000)))]);
+        let lives = (0..9)
+            .flat_map(|c| [act(c, Act::Connect(To::Target)), act(c, Act::Exchange(Payload::of(70_000)))]);
         let scenario = Scenario::served(lives);
         let shrunk = minimum(scenario, &|s| largest(s) > 4096);
         assert_eq!(largest(&shrunk), 4097);

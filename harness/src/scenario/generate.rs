@@ -9,7 +9,6 @@ use proptest::strategy::BoxedStrategy;
 use crate::scenario::{Class, Cut, Payload, Scenario, Step};
 
 /// The one scenario with these steps, after a usual launch.
-#[must_use]
 pub fn fixed(steps: impl IntoIterator<Item = Step>) -> BoxedStrategy<Scenario> {
     Just(Scenario::served(steps)).boxed()
 }

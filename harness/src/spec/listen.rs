@@ -9,7 +9,9 @@ use proptest::strategy::BoxedStrategy;
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Client, Condition, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act};
+use crate::scenario::{
+    Act, Client, Condition, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
+};
 use crate::trace::query::{count, judge, witness};
 use crate::trace::{Acted, Fate, Look, Socket, Trace};
 use crate::verdict::Verdict;
@@ -152,7 +154,10 @@ fn exactly_full(profile: &Profile) -> BoxedStrategy<Scenario> {
             let mut steps = queued(&profile, limit, arrivals);
             steps.push(Step::Look);
             steps.extend([Step::Signal(TREE, Sig::Cont), together(limit + 1, Act::Join)]);
-            steps.extend([together(limit + 1, Act::Exchange(Payload::greeting())), together(limit + 1, Act::Close)]);
+            steps.extend([
+                together(limit + 1, Act::Exchange(Payload::greeting())),
+                together(limit + 1, Act::Close),
+            ]);
             steps.extend([Step::Await(Condition::QueueEmpty), visit(LATE)]);
             Scenario { steps }
         })
@@ -169,7 +174,11 @@ fn greetings_in_the_queue(profile: &Profile) -> BoxedStrategy<Scenario> {
     for client in 0..clients {
         steps.extend([act(client, Act::Connect(To::Target)), act(client, Act::Send(Payload::greeting()))]);
     }
-    steps.extend([Step::Signal(TREE, Sig::Cont), together(clients, Act::Read), together(clients, Act::Close)]);
+    steps.extend([
+        Step::Signal(TREE, Sig::Cont),
+        together(clients, Act::Read),
+        together(clients, Act::Close),
+    ]);
     fixed(steps)
 }
 
@@ -181,7 +190,11 @@ fn overfull(profile: &Profile) -> BoxedStrategy<Scenario> {
     let arrivals = (0..clients).map(|client| act(client, Act::Dial(To::Target)));
     let mut steps = queued(&profile, limit, arrivals);
     steps.extend([Step::Look, Step::Signal(TREE, Sig::Cont), together(clients, Act::Join)]);
-    steps.extend([together(clients, Act::Exchange(Payload::greeting())), together(clients, Act::Close), visit(LATE)]);
+    steps.extend([
+        together(clients, Act::Exchange(Payload::greeting())),
+        together(clients, Act::Close),
+        visit(LATE),
+    ]);
     proptest::prelude::Just(Scenario { steps }).boxed()
 }
 
@@ -257,12 +270,16 @@ fn queue_holds_backlog(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
         witness(was_stopped(trace), "the server was not stopped, so the queue was not its own")?;
-        let (_, socket) = listener(trace).ok_or_else(|| Verdict::Inconclusive("nobody looked at the queue".into()))?;
+        let (_, socket) =
+            listener(trace).ok_or_else(|| Verdict::Inconclusive("nobody looked at the queue".into()))?;
         let (connected, waiting) = dials(trace);
         let limit = asked(scenario, trace).unwrap_or(socket.send_queue);
         let expected = format!("a queue for {limit} clients, as was asked for");
         if socket.send_queue < limit {
-            return Err(Verdict::seen(expected, format!("the kernel holds a limit of {}", socket.send_queue)));
+            return Err(Verdict::seen(
+                expected,
+                format!("the kernel holds a limit of {}", socket.send_queue),
+            ));
         }
         let tried = connected.len() + waiting.len();
         witness(tried > 0, "nobody tried to connect")?;
@@ -277,8 +294,11 @@ fn queue_holds_backlog(scenario: &Scenario, trace: &Trace) -> Verdict {
 
 /// The clients that were dialled.
 fn queue_of(trace: &Trace) -> Vec<Client> {
-    let mut clients: Vec<Client> =
-        trace.all_acts().filter(|acted| matches!(acted.act, Act::Dial(_))).map(|acted| acted.client).collect();
+    let mut clients: Vec<Client> = trace
+        .all_acts()
+        .filter(|acted| matches!(acted.act, Act::Dial(_)))
+        .map(|acted| acted.client)
+        .collect();
     clients.dedup();
     clients
 }
@@ -291,7 +311,10 @@ fn backlog_not_tiny(scenario: &Scenario, trace: &Trace) -> Verdict {
         let limit = socket.map_or(0, |socket| socket.send_queue);
         let wanted = asked(scenario, trace).unwrap_or(USUAL.min(trace.circumstances.somaxconn));
         if limit < wanted {
-            return Err(Verdict::seen(format!("a backlog of at least {wanted}"), format!("a backlog of {limit}")));
+            return Err(Verdict::seen(
+                format!("a backlog of at least {wanted}"),
+                format!("a backlog of {limit}"),
+            ));
         }
         Ok(format!("a backlog of {limit}"))
     })
@@ -305,7 +328,10 @@ fn drains_in_order(scenario: &Scenario, trace: &Trace) -> Verdict {
         witness(was_stopped(trace), "the server was not stopped, so nobody waited")?;
         let reads = trace.all_acts().filter(|acted| acted.act == Act::Read && acted.fate == Fate::Done);
         let order: Vec<Client> = reads.map(|acted| acted.client).collect();
-        witness(order.len() >= CLIENTS_MIN, format!("{} in the queue say nothing", count(order.len(), "client")))?;
+        witness(
+            order.len() >= CLIENTS_MIN,
+            format!("{} in the queue say nothing", count(order.len(), "client")),
+        )?;
         witness(scenario.clients().len() > order.len(), "the clients did not wait in the queue")?;
         if order.windows(2).all(|pair| pair[0] > pair[1]) {
             let order: Vec<String> = order.iter().map(ToString::to_string).collect();
@@ -349,7 +375,9 @@ fn survives_the_departed(_: &Scenario, trace: &Trace) -> Verdict {
 fn queue_is_drained(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
-        let stuck = trace.all_acts().find(|acted| matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Stalled);
+        let stuck = trace
+            .all_acts()
+            .find(|acted| matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Stalled);
         let stuck = stuck.ok_or_else(|| Verdict::Inconclusive("no client was stuck".into()))?;
         let others: Vec<Client> = trace
             .all_acts()
@@ -360,7 +388,10 @@ fn queue_is_drained(_: &Scenario, trace: &Trace) -> Verdict {
         match trace.awaited(Condition::QueueEmpty) {
             Some((false, look)) => {
                 let queue = look.listeners(trace.port()).map(|socket| socket.receive_queue).sum::<u32>();
-                Err(Verdict::missing("the queue is drained beside a stuck client", format!("{queue} still wait in it")))
+                Err(Verdict::missing(
+                    "the queue is drained beside a stuck client",
+                    format!("{queue} still wait in it"),
+                ))
             }
             Some((true, _)) => Ok(format!("{} accepted beside a stuck one", count(others.len(), "client"))),
             None => Err(Verdict::Inconclusive("nobody looked at the queue".into())),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::scenario::{Act, Amount, Client, Instance, Scenario, Sig, Step, Who};
 use crate::trace::query::{count, witness};
-use crate::trace::{Look, Process, State, Trace};
+use crate::trace::{Look, Process, State, Trace, What};
 use crate::verdict::Verdict;
 
 /// Ends the check if the scenario itself keeps the server from its work to the end: it is told to stop, stays stopped
@@ -142,6 +142,36 @@ impl Trace {
         })
     }
 
+    /// Ends the check if a signal that was meant for a process that serves a client met the accepting process, or one
+    /// that holds the connections of several clients: then it is not known whom it hurt.
+    ///
+    /// # Errors
+    /// [`Verdict::Inconclusive`].
+    pub fn only_servers_were_hurt(&self) -> Result<(), Verdict> {
+        let mut last = None;
+        for event in &self.events {
+            match &event.what {
+                What::Awaited { look, .. } | What::Looked { look, .. } => last = Some(look),
+                What::Signalled { who: Who::Serving(client), sig, pids } if *sig != Sig::Cont => {
+                    let Some(look) = last else { continue };
+                    let acceptor = look.acceptor(Instance(0)).map(|process| process.pid);
+                    for pid in pids {
+                        let doubt = format!("the accepting process itself served {client}");
+                        witness(Some(*pid) != acceptor, doubt)?;
+                        let held =
+                            look.process(*pid).map_or(0, |p| look.connections_of(p, self.port()).len());
+                        witness(
+                            held <= 1,
+                            format!("the process that served {client} held {held} connections"),
+                        )?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Pids that got this signal in this top-level step.
     #[must_use]
     pub fn signalled_in(&self, step: usize) -> Vec<i32> {
@@ -149,7 +179,7 @@ impl Trace {
             .iter()
             .filter(|event| event.step == step)
             .filter_map(|event| match &event.what {
-                crate::trace::What::Signalled { pids, .. } => Some(pids),
+                What::Signalled { pids, .. } => Some(pids),
                 _ => None,
             })
             .flatten()
@@ -160,7 +190,7 @@ impl Trace {
     /// The last look before this top-level step.
     #[must_use]
     pub fn look_before(&self, step: usize) -> Option<&Look> {
-        self.looks().filter(|(index, _)| *index < step).last().map(|(_, look)| look)
+        self.looks().rfind(|(index, _)| *index < step).map(|(_, look)| look)
     }
 }
 

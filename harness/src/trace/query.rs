@@ -114,7 +114,10 @@ impl Trace {
     /// The pids that got this signal, all together.
     #[must_use]
     pub fn signalled(&self, wanted: Sig) -> Vec<i32> {
-        self.signals().filter(|(_, sig, _)| *sig == wanted).flat_map(|(_, _, pids)| pids.iter().copied()).collect()
+        self.signals()
+            .filter(|(_, sig, _)| *sig == wanted)
+            .flat_map(|(_, _, pids)| pids.iter().copied())
+            .collect()
     }
 
     /// All signals that were sent.
@@ -140,7 +143,9 @@ impl Trace {
     pub fn ready(&self, instance: Instance) -> Result<&Look, Verdict> {
         match self.awaited(Condition::Listening(instance)) {
             Some((true, look)) => Ok(look),
-            Some((false, _)) => Err(Verdict::Inconclusive(format!("{instance} did not listen in this scenario"))),
+            Some((false, _)) => {
+                Err(Verdict::Inconclusive(format!("{instance} did not listen in this scenario")))
+            }
             None => Err(Verdict::Inconclusive(format!("{instance} was not launched and awaited"))),
         }
     }
@@ -183,7 +188,10 @@ impl Trace {
             }
             half_closed |= acted.act == Act::HalfClose;
             let waits_for_own_end = acted.act == Act::ReadToEnd && acted.fate == Fate::Missed && !half_closed;
-            witness(!waits_for_own_end, format!("{client} waited for an end without having ended its own half"))?;
+            witness(
+                !waits_for_own_end,
+                format!("{client} waited for an end without having ended its own half"),
+            )?;
             acts += 1;
             at = self.act_served(acted, at)?;
         }
@@ -245,7 +253,9 @@ impl Trace {
                     format!("no connection after {}", millis(acted.took_us)),
                 ));
             }
-            Fate::Missed if matches!(acted.act, Act::ReadToEnd | Act::Visit(_)) && acted.received == acted.sent => {
+            Fate::Missed
+                if matches!(acted.act, Act::ReadToEnd | Act::Visit(_)) && acted.received == acted.sent =>
+            {
                 return Err(Verdict::missing(
                     format!("{client} reads end of file after its own bytes"),
                     format!("{got}, then no end of file for {}", millis(acted.longest_us)),
@@ -290,7 +300,11 @@ pub fn own_bytes(acted: &Acted, mut at: u64) -> Result<u64, Verdict> {
                 continue;
             }
             Span::Own { offset, len } if *offset > at => {
-                format!("{} missing at position {at}, then {} from position {offset}", bytes(offset - at), bytes(*len))
+                format!(
+                    "{} missing at position {at}, then {} from position {offset}",
+                    bytes(offset - at),
+                    bytes(*len)
+                )
             }
             Span::Own { offset, len } => {
                 format!("{} from position {offset} again, where position {at} was due", bytes(*len))

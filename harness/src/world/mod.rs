@@ -14,7 +14,8 @@ pub trait World {
     ///
     /// # Errors
     /// Only the harness's own failures; whatever the target does is in the trace.
-    fn enact(&mut self, target: &TargetCommand, scenario: &Scenario, limits: &Limits) -> Result<Trace, Error>;
+    fn enact(&mut self, target: &TargetCommand, scenario: &Scenario, limits: &Limits)
+    -> Result<Trace, Error>;
 
     /// Whether another scenario can be enacted here: `false` once the world itself has failed.
     fn is_usable(&self) -> bool {

@@ -171,6 +171,7 @@ fn survives_child_death(scenario: &Scenario, trace: &Trace) -> Verdict {
             servers.any(|process| before.is_some_and(|look| !look.lives(process.pid, process.started)))
         });
         witness(ended, "no child ended before the next client came")?;
+        trace.only_servers_were_hurt()?;
         trace.goes_on(scenario, came - 1, "after children have ended while it waited for a client")
     })
 }

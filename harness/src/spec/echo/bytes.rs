@@ -7,9 +7,9 @@ use proptest::strategy::BoxedStrategy;
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::{edge, fixed, payload};
-use crate::scenario::{Act, Instance, Payload, Scenario, Step, To, act};
-use crate::trace::query::{bytes, count, judge, witness};
-use crate::trace::{Fate, Trace};
+use crate::scenario::{Act, Client, Instance, Payload, Scenario, Step, To, act};
+use crate::trace::query::{bytes, count, judge, own_bytes, witness};
+use crate::trace::{Acted, Fate, Trace};
 use crate::verdict::Verdict;
 
 /// What comes back is what was sent.
@@ -105,12 +105,36 @@ fn large(profile: &Profile) -> BoxedStrategy<Scenario> {
     ])
 }
 
+/// Ends the check unless the client got back all that it sent, in order; how its connections ended is judged by others.
+///
+/// # Errors
+/// As [`Trace::served`].
+pub(super) fn came_back(trace: &Trace, client: Client) -> Result<(), Verdict> {
+    let mut at = 0;
+    let mut short = false;
+    let mut open: Option<&Acted> = None;
+    let owes = |acted: &Acted| acted.received < acted.sent || acted.local.is_none();
+    for acted in trace.acts(client) {
+        if matches!(acted.act, Act::Connect(_) | Act::Dial(_) | Act::Visit(_)) {
+            short |= open.is_some_and(owes);
+            at = 0;
+        }
+        at = own_bytes(acted, at)?;
+        open = Some(acted);
+    }
+    let refused = |acted: &Acted| matches!(acted.fate, Fate::Refused(_) | Fate::Unconnected);
+    short |= open.is_none_or(owes) || trace.acts(client).any(refused);
+    // An act that could send nothing any more leaves nothing owed: the end came too early all the same.
+    short |= trace.acts(client).any(|acted| acted.fate == Fate::Ended);
+    if short { trace.served(client).map(drop) } else { Ok(()) }
+}
+
 /// Ends well if every client got back all that it sent.
 pub(super) fn all_back(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(Instance(0))?;
         let clients = scenario.clients();
-        trace.all_served(&clients)?;
+        clients.iter().try_for_each(|client| came_back(trace, *client))?;
         let echoed: u64 =
             trace.all_acts().filter(|acted| acted.fate == Fate::Done).map(super::text::own).sum();
         witness(echoed > 0, "no client sent anything")?;

@@ -65,7 +65,7 @@ pub(super) static PIPELINED_CLOSE: Clause = Clause {
     citations: &["UNP 6.6", "RFC 9293 3.6", "poll(2)"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: data_and_end,
-    check: all_back,
+    check: data_and_its_end,
 };
 
 /// An urgent byte does no harm.
@@ -198,6 +198,14 @@ fn with_urgent_data(_: &Profile) -> BoxedStrategy<Scenario> {
     ])
 }
 
+/// As [`all_back`], and the end has to come too.
+fn data_and_its_end(scenario: &Scenario, trace: &Trace) -> Verdict {
+    if let Err(verdict) = trace.ready(Instance(0)).and_then(|_| trace.all_served(&scenario.clients())) {
+        return verdict;
+    }
+    all_back(scenario, trace)
+}
+
 fn empty(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(Instance(0))?;
@@ -243,7 +251,7 @@ fn urgent(scenario: &Scenario, trace: &Trace) -> Verdict {
                 format!("it ended after {} of {}", acted.received, bytes(acted.sent)),
             ));
         }
-        let last = trace.acts(client).filter(|acted| !matches!(acted.act, Act::Close)).last();
+        let last = trace.acts(client).rfind(|acted| !matches!(acted.act, Act::Close));
         let owed = trace.last_act(client).map_or(0, |acted| acted.sent);
         let back: u64 = trace.acts(client).map(own).sum();
         let expected = format!("{client} gets back all {} around the urgent byte", bytes(owed));

@@ -257,11 +257,7 @@ fn victims(
         pids.extend(trace.signalled_in(index));
     }
     witness(!pids.is_empty(), "there was no child to signal")?;
-    let look = trace
-        .look_before(first)
-        .ok_or_else(|| Verdict::Inconclusive("nobody looked before the signal".into()))?;
-    let acceptor = look.acceptor(Instance(0)).map(|process| process.pid);
-    witness(pids.iter().all(|&pid| Some(pid) != acceptor), "the accepting process itself served the client")?;
+    trace.only_servers_were_hurt()?;
     Ok((first, clients, pids))
 }
 

@@ -124,12 +124,16 @@ fn more_than_there_is_room_for(profile: &Profile) -> BoxedStrategy<Scenario> {
         None if !profile.concurrent => (1, (clients - 1).min(3)),
         None => (clients - clients / 3 - clients % 2, clients / 3 + clients % 2),
     };
-    let (first, rest) = (0..held.max(1), held.max(1)..held.max(1) + more.max(1));
+    let (held, more) = (held.max(1), more.clamp(1, profile.backlog.saturating_add(1)));
+    let (first, rest) = (0..held, held..held + more);
+    let hello = Act::Exchange(Payload::greeting());
     let mut steps = at_most(profile.backlog.saturating_add(1), first.clone(), Act::Connect(To::Target));
-    steps.push(each(first.clone(), Act::Exchange(Payload::greeting())));
-    steps.extend(at_most(profile.backlog.saturating_add(1), rest.clone(), Act::Dial(To::Target)));
     steps.extend([
-        each(first.clone(), Act::Exchange(Payload::greeting())),
+        each(first.clone(), hello),
+        each(rest.clone(), Act::Dial(To::Target)),
+        // Either they are served now, or they are not: then nobody may be cut off to make room for them later.
+        each(rest.clone(), hello),
+        each(first.clone(), hello),
         each(first.clone(), Act::HalfClose),
         each(first.clone(), Act::ReadToEnd),
         each(first.clone(), Act::Close),
@@ -155,9 +159,10 @@ fn at_most(room: u32, clients: Range<u32>, what: Act) -> Vec<Step> {
 
 /// A client that does not read until nothing more is taken: then every buffer is full, and small.
 fn small_buffers(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let most = profile.effort.pick(5_000, 5_000, 60_000_u64);
+    // All buffers together take 10,240 bytes, those on the way back to the client about half: 8,000 fill the latter.
+    let most = profile.effort.pick(8_000, 8_000, 60_000_u64);
     let setting = Setting { buffers: Some(4096), ..Setting::default() };
-    (5_000..=most)
+    (8_000..=most)
         .prop_map(move |len| {
             let payload = Payload::of(len).class(Class::Line);
             let acts = [

@@ -6,7 +6,7 @@ use proptest::strategy::{BoxedStrategy, Just};
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Amount, Condition, Facet, Resource, Scenario, Setting, Step, To, Who};
+use crate::scenario::{Act, Amount, Condition, Facet, Payload, Resource, Scenario, Setting, Step, To, Who};
 use crate::spec::limits::{FIRST, LATER, each, serves_after, started, visit};
 use crate::trace::query::{count, judge, name, witness};
 use crate::trace::{Fate, Look, Trace, What};
@@ -86,25 +86,32 @@ pub static SMALL_STACK: Clause = Clause {
 /// Clients come while there is nothing left for them, then leave; then there is enough again.
 fn exhausted(profile: &Profile, resource: Resource) -> BoxedStrategy<Scenario> {
     let most = profile.clients.clamp(1, profile.effort.pick(3, 4, 16));
-    let warm = 0..most.min(3);
+    let (warm, concurrent) = (0..most.min(3), profile.concurrent);
     (most.min(3)..=most)
         .prop_map(move |clients| {
-            Scenario::served([
+            let limit = |amount| Step::Limit(Who::Tree(FIRST), resource, amount);
+            let mut steps = vec![
                 // What is loaded, or started, for the first clients only is there afterwards.
-                each(warm.clone(), Act::Visit(crate::scenario::Payload::greeting())),
+                each(warm.clone(), Act::Visit(Payload::greeting())),
                 visit(0),
-                Step::Limit(Who::Tree(FIRST), resource, Amount::InUse),
+                limit(Amount::InUse),
                 each(0..clients, Act::Dial(To::Target)),
                 Step::Watch(20, 3),
-                Step::Limit(Who::Tree(FIRST), resource, Amount::Original),
-                // They do not leave before they were accepted: that is another matter.
+                limit(Amount::Original),
+            ];
+            // Those in the queue do not leave before they were accepted: that is another matter.
+            if concurrent {
+                steps.push(each(0..clients, Act::Exchange(Payload::greeting())));
+            }
+            steps.extend([
                 each(0..clients, Act::HalfClose),
                 Step::Await(Condition::QueueEmpty),
                 each(0..clients, Act::Close),
                 visit(LATER),
                 visit(LATER + 1),
                 Step::Look,
-            ])
+            ]);
+            Scenario::served(steps)
         })
         .boxed()
 }
@@ -231,7 +238,6 @@ fn says_whether_it_works(scenario: &Scenario, trace: &Trace) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Payload;
     use crate::trace::Exit;
     use crate::trace::build::{Build, SERVER, process, serving};
     use crate::verdict::Kind;

@@ -144,7 +144,7 @@ fn bounded_while_busy(scenario: &Scenario, trace: &Trace) -> Verdict {
                     "some of {visits} children waited for within {} ms of coming and going",
                     busy_us / 1000
                 ),
-                format!("{}", count(zombies, "zombie")),
+                count(zombies, "zombie"),
             ));
         }
         Ok(format!("{} after {visits} visits in {watched} rounds", count(zombies, "zombie")))

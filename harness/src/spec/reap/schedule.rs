@@ -91,6 +91,7 @@ fn nothing_is_left(scenario: &Scenario, trace: &Trace) -> Verdict {
         trace.ready(Instance(0))?;
         left_working(scenario)?;
         all_left(scenario)?;
+        trace.only_servers_were_hurt()?;
         let mark =
             trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked before the schedule".into()))?;
         let opened = trace.all_acts().filter(|acted| matches!(acted.act, Act::Connect(_))).count();

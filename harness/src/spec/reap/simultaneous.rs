@@ -165,6 +165,7 @@ fn all_reaped(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
         left_working(scenario)?;
+        trace.only_servers_were_hurt()?;
         let stop = first_step(scenario, |step| matches!(step, Step::Signal(Who::Acceptor(_), Sig::Stop)));
         let go_on = first_step(scenario, |step| matches!(step, Step::Signal(Who::Acceptor(_), Sig::Cont)));
         let (Some(stop), Some(go_on)) = (stop, go_on) else {

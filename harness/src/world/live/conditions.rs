@@ -78,7 +78,12 @@ impl Enactor<'_> {
 
     /// Whether the condition holds. `seen` is a fresh look at everything, if there is one; if it takes one to know, it is
     /// left there.
-    fn holds(&mut self, condition: Condition, began: Instant, seen: &mut Option<Look>) -> Result<bool, Error> {
+    fn holds(
+        &mut self,
+        condition: Condition,
+        began: Instant,
+        seen: &mut Option<Look>,
+    ) -> Result<bool, Error> {
         Ok(match condition {
             Condition::Listening(instance) => self.listens(instance, began, seen)?,
             Condition::Exited(instance) => self.exits.contains_key(&instance),
@@ -93,9 +98,9 @@ impl Enactor<'_> {
             Condition::QueueEmpty => self.queue()? == 0,
             Condition::ServerOfGone(client) => {
                 let look = self.glance()?;
-                self.servers
-                    .get(&client)
-                    .is_some_and(|&(pid, started)| look.process(pid).is_none_or(|process| process.started != started))
+                self.servers.get(&client).is_some_and(|&(pid, started)| {
+                    look.process(pid).is_none_or(|process| process.started != started)
+                })
             }
             Condition::Accepted(client) => {
                 let local = self.connections.get(&client).and_then(|connection| connection.local);
@@ -108,7 +113,9 @@ impl Enactor<'_> {
                 let pids = self.resolve(who)?;
                 let look = self.glance()?;
                 !pids.is_empty()
-                    && pids.iter().all(|&pid| look.process(pid).is_none_or(|process| "TtZX".contains(process.state)))
+                    && pids
+                        .iter()
+                        .all(|&pid| look.process(pid).is_none_or(|process| "TtZX".contains(process.state)))
             }
             Condition::Announced(instance) => self
                 .events
@@ -138,7 +145,12 @@ impl Enactor<'_> {
     }
 
     /// Whether the instance listens on its port, or, when it has had time to do so, on any other.
-    fn listens(&mut self, instance: Instance, began: Instant, seen: &mut Option<Look>) -> Result<bool, Error> {
+    fn listens(
+        &mut self,
+        instance: Instance,
+        began: Instant,
+        seen: &mut Option<Look>,
+    ) -> Result<bool, Error> {
         if seen.is_none() && self.observer.sockets().tcp(States::LISTEN)?.is_empty() {
             return Ok(false);
         }
@@ -181,7 +193,8 @@ impl Enactor<'_> {
             if agreed + 1 >= QUIET_LOOKS {
                 break true;
             }
-            if self.clock.own().saturating_sub(own) >= self.limits.settle_within || starving.has_lasted(self) {
+            if self.clock.own().saturating_sub(own) >= self.limits.settle_within || starving.has_lasted(self)
+            {
                 break false;
             }
             self.nap(QUIET_PAUSE)?;
@@ -196,7 +209,8 @@ impl Enactor<'_> {
         let port = self.address.port();
         let rows = self.observer.sockets().tcp(States::ALL)?;
         let empty = rows.iter().filter(|row| row.local.port() == port).all(|row| {
-            row.receive_queue == 0 && (row.send_queue == 0 || matches!(row.state, State::Listen | State::TimeWait))
+            row.receive_queue == 0
+                && (row.send_queue == 0 || matches!(row.state, State::Listen | State::TimeWait))
         });
         let look = self.glance()?;
         let still = self.observer.busy() == 0;

@@ -289,7 +289,8 @@ impl<'a> Enactor<'a> {
 
     /// Whether the instance holds a socket in LISTEN on the port it was given.
     pub(super) fn listens_as_told(&self, look: &Look, instance: Instance) -> bool {
-        look.listening(instance).any(|socket| socket.state == State::Listen && socket.local.port() == self.address.port())
+        look.listening(instance)
+            .any(|socket| socket.state == State::Listen && socket.local.port() == self.address.port())
     }
 
     /// Where an act of connecting goes.
@@ -306,7 +307,8 @@ impl<'a> Enactor<'a> {
     }
 
     fn finish(mut self) -> Trace {
-        let kept: Vec<_> = self.launches.iter().map(|(instance, running)| (*instance, running.output.kept())).collect();
+        let kept: Vec<_> =
+            self.launches.iter().map(|(instance, running)| (*instance, running.output.kept())).collect();
         self.outputs.extend(kept);
         Trace {
             circumstances: Circumstances {
@@ -356,5 +358,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// The youngest of some processes: pid and start time.
 pub(super) fn youngest(processes: &[&crate::trace::Process]) -> Option<(i32, u64)> {
-    processes.iter().map(|process| (process.pid, process.started)).max_by_key(|(pid, started)| (*started, *pid))
+    processes
+        .iter()
+        .map(|process| (process.pid, process.started))
+        .max_by_key(|(pid, started)| (*started, *pid))
 }

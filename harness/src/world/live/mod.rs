@@ -61,7 +61,12 @@ impl Live {
 }
 
 impl World for Live {
-    fn enact(&mut self, target: &TargetCommand, scenario: &Scenario, limits: &Limits) -> Result<Trace, Error> {
+    fn enact(
+        &mut self,
+        target: &TargetCommand,
+        scenario: &Scenario,
+        limits: &Limits,
+    ) -> Result<Trace, Error> {
         let request = Request {
             target: target.clone(),
             scenario: scenario.clone(),

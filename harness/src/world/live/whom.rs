@@ -28,7 +28,10 @@ impl Enactor<'_> {
             Who::Children(instance) => children(instance, look).iter().map(|process| process.pid).collect(),
             Who::Child(instance, n) => {
                 let children = children(instance, look);
-                (!children.is_empty()).then(|| children[n as usize % children.len()].pid).into_iter().collect()
+                (!children.is_empty())
+                    .then(|| children[n as usize % children.len()].pid)
+                    .into_iter()
+                    .collect()
             }
             Who::Tree(instance) => {
                 look.of(instance).filter(|process| !process.is_zombie()).map(|process| process.pid).collect()
@@ -110,7 +113,9 @@ impl Enactor<'_> {
                 let used = |n: &u32| process.fds.iter().any(|fd| fd.number == *n);
                 (0..).find(|n| !used(n)).map(u64::from)
             }
-            Amount::Original if resource == Resource::Descriptors => self.descriptors.get(&process.pid).copied(),
+            Amount::Original if resource == Resource::Descriptors => {
+                self.descriptors.get(&process.pid).copied()
+            }
             Amount::InUse | Amount::Original => None,
         }
     }
@@ -119,10 +124,8 @@ impl Enactor<'_> {
 /// Living children of the acceptor, the eldest first.
 fn children(instance: Instance, look: &Look) -> Vec<&Process> {
     let Some(acceptor) = look.acceptor(instance) else { return Vec::new() };
-    let mut children: Vec<_> = look
-        .of(instance)
-        .filter(|process| process.ppid == acceptor.pid && !process.is_zombie())
-        .collect();
+    let mut children: Vec<_> =
+        look.of(instance).filter(|process| process.ppid == acceptor.pid && !process.is_zombie()).collect();
     children.sort_by_key(|process| (process.started, process.pid));
     children
 }
