@@ -48,6 +48,16 @@ pub enum Status {
     Broken,
 }
 
+impl From<Verdict> for Finding {
+    /// What a check says does not apply is a skip.
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::NotApplicable(reason) => Self::Skipped(Cause::NotApplicable, reason),
+            verdict => Self::Judged(verdict),
+        }
+    }
+}
+
 impl Finding {
     /// The word for it.
     #[must_use]
@@ -56,7 +66,7 @@ impl Finding {
             Self::Judged(Verdict::Pass(_)) => Status::Pass,
             Self::Judged(Verdict::Fail(_)) => Status::Fail,
             Self::Judged(Verdict::Inconclusive(_)) => Status::Inconclusive,
-            Self::Skipped(..) => Status::Skipped,
+            Self::Skipped(..) | Self::Judged(Verdict::NotApplicable(_)) => Status::Skipped,
             Self::Broken(_) => Status::Broken,
         }
     }

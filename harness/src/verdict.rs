@@ -12,6 +12,8 @@ pub enum Verdict {
     Fail(Evidence),
     /// The clause was not exercised, or what was seen does not decide; why.
     Inconclusive(String),
+    /// This server cannot be brought into the situation that the clause is about; why. It is skipped.
+    NotApplicable(String),
 }
 
 /// The proof of a failure.

@@ -102,7 +102,8 @@ pub(crate) fn undecided(page: &mut Page<'_>, report: &Report, style: &Style) -> 
         let (word, reason) = match &outcome.finding {
             Finding::Judged(Verdict::Inconclusive(reason)) => ("INCONCLUSIVE", reason),
             Finding::Broken(reason) => ("BROKEN", reason),
-            Finding::Judged(Verdict::Pass(_) | Verdict::Fail(_)) | Finding::Skipped(..) => continue,
+            Finding::Judged(Verdict::Pass(_) | Verdict::Fail(_) | Verdict::NotApplicable(_))
+            | Finding::Skipped(..) => continue,
         };
         match groups.iter_mut().find(|group| group.0 == word && group.1 == reason) {
             Some(group) => group.2.push(outcome),

@@ -98,7 +98,9 @@ fn first_visit(target: &TargetCommand, scenario: &Scenario, trace: &Trace) -> Re
             let failure = Failure { scenario, trace: trace.clone(), evidence };
             Baseline::Fails { clause: ClauseId(clause), failure: Box::new(failure) }
         }
-        Verdict::Pass(doubt) | Verdict::Inconclusive(doubt) => Baseline::Unclear(doubt),
+        Verdict::Pass(doubt) | Verdict::Inconclusive(doubt) | Verdict::NotApplicable(doubt) => {
+            Baseline::Unclear(doubt)
+        },
     };
     if let Some(error) = trace.events.iter().find_map(|event| match &event.what {
         What::NotLaunched { error, .. } => Some(error.clone()),

@@ -62,6 +62,8 @@ pub(super) struct Tally {
     /// The simplest failure so far.
     pub(super) failure: Option<Failure>,
     pub(super) broken: Option<String>,
+    /// Why it does not apply to this server.
+    pub(super) moot: Option<String>,
 }
 
 /// Lets every clause that wanted this scenario judge what was seen.
@@ -81,6 +83,7 @@ pub(super) fn judge(
                 match (plan[index].clause.check)(&work.scenario, trace) {
                     Verdict::Pass(seen) => tally.passed = Some(seen),
                     Verdict::Inconclusive(doubt) => tally.doubt = Some((work.scenario.clone(), doubt)),
+                    Verdict::NotApplicable(reason) => tally.moot = Some(reason),
                     Verdict::Fail(evidence) => {
                         let simplest = tally
                             .failure

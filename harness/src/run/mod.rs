@@ -331,10 +331,10 @@ enum Unsettled {
 }
 
 fn unsettled(tally: &Tally) -> Option<Unsettled> {
-    match (&tally.failure, &tally.passed, &tally.doubt) {
-        (Some(failure), _, _) => Some(Unsettled::Failure(Box::new(failure.clone()))),
-        (None, None, Some((scenario, _))) => Some(Unsettled::Doubt(scenario.clone())),
-        (None, _, _) => None,
+    match (&tally.failure, &tally.passed, &tally.moot, &tally.doubt) {
+        (Some(failure), ..) => Some(Unsettled::Failure(Box::new(failure.clone()))),
+        (None, None, None, Some((scenario, _))) => Some(Unsettled::Doubt(scenario.clone())),
+        (None, ..) => None,
     }
 }
 
@@ -357,6 +357,9 @@ fn outcome(entry: Entry, tally: Tally, settled: Option<Settled>) -> Outcome {
         (Ok(_), Some(settled), ..) => (settled.finding, settled.counterexample),
         (Ok(_), None, Some(seen), _) => (Finding::Judged(Verdict::Pass(seen)), None),
         (Ok(_), None, None, Some(error)) => (Finding::Broken(error), None),
+        (Ok(_), None, None, None) if tally.moot.is_some() => {
+            (Finding::Skipped(Cause::NotApplicable, tally.moot.unwrap_or_default()), None)
+        }
         (Ok(_), None, None, None) => {
             (Finding::Skipped(Cause::NotSelected, "the run ended before it".to_owned()), None)
         }

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use crate::profile::Model;
 use crate::scenario::{Act, Client, Condition, Instance, Sig, Who};
 use crate::trace::{Acted, Ending, Event, Exit, Fate, Look, Process, Span, Trace, What, Window};
 use crate::verdict::Verdict;
@@ -20,6 +21,14 @@ pub fn judge(check: impl FnOnce() -> Result<String, Verdict>) -> Verdict {
 /// Always [`Verdict::Inconclusive`], unless `exercised`.
 pub fn witness(exercised: bool, doubt: impl Into<String>) -> Result<(), Verdict> {
     if exercised { Ok(()) } else { Err(Verdict::Inconclusive(doubt.into())) }
+}
+
+/// Ends a check: this server cannot be brought into the situation that the clause is about.
+///
+/// # Errors
+/// Always [`Verdict::NotApplicable`], unless `reached`.
+pub fn applies(reached: bool, reason: impl Into<String>) -> Result<(), Verdict> {
+    if reached { Ok(()) } else { Err(Verdict::NotApplicable(reason.into())) }
 }
 
 impl Trace {
@@ -163,12 +172,17 @@ impl Trace {
             return Err(Verdict::seen(expected, format!("{instance} {exit}")));
         }
         match self.last_look() {
-            Some(look) if look.acceptor(instance).is_none() => {
+            // Workers that all have died take the socket with them; whether it comes back, the next client tells.
+            Some(look) if look.acceptor(instance).is_none() && !self.is_prefork() => {
                 Err(Verdict::seen(expected, format!("{instance} no longer has a socket in LISTEN")))
             }
             Some(_) => Ok(()),
             None => Err(Verdict::Inconclusive("nobody looked whether the server lives".into())),
         }
+    }
+
+    fn is_prefork(&self) -> bool {
+        self.circumstances.profile.as_ref().is_some_and(|profile| profile.model == Model::Prefork)
     }
 
     /// Ends the check unless the client got all that it was owed: every act went as it was meant to, and what came

@@ -7,7 +7,7 @@ use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Amount, Client, Instance, Payload, Resource, Scenario, Step, To, Who, act};
 use crate::trace::aftermath::{first_step, in_context, left_working};
-use crate::trace::query::{count, judge, witness};
+use crate::trace::query::{applies, count, judge, witness};
 use crate::trace::{Fate, Look, Trace, What, Window};
 use crate::verdict::Verdict;
 
@@ -95,7 +95,7 @@ fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<(usize, usize), 
     let felt = trace.looks().filter(|(step, _)| within(*step)).any(|(step, look)| {
         scenario.clients().into_iter().any(|client| is_left_out(trace, look, client, set, step))
     });
-    witness(felt, "every client was accepted under the limit")?;
+    applies(felt, "every client was accepted under the limit of descriptors")?;
     Ok((set, lifted))
 }
 

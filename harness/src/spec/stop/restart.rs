@@ -8,7 +8,7 @@ use crate::profile::Profile;
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Client, Condition, Instance, Payload, Scenario, Setting, Sig, Step, Who, act};
 use crate::spec::stop::{FIRST, connected, each, ending, side_by_side};
-use crate::trace::query::{count, judge, millis, witness};
+use crate::trace::query::{applies, count, judge, millis, witness};
 use crate::trace::{Acted, Ending, Fate, Look, Socket, State, Trace, What};
 use crate::verdict::Verdict;
 
@@ -241,7 +241,7 @@ fn before_restart<'a>(scenario: &Scenario, trace: &'a Trace) -> Result<(u16, &'a
         })
         .ok_or_else(|| Verdict::Inconclusive("the server was not started a second time".into()))?;
     let old = look.listeners(port).next().is_some();
-    witness(!old, "the instance before still listened when the server was started again")?;
+    applies(!old, "the instance before still listened when the server was started again")?;
     Ok((port, look))
 }
 
