@@ -299,7 +299,6 @@ impl Task {
         }
     }
 
-    /// Whether the act reads what comes back.
     fn reads(&self) -> bool {
         !matches!(self.act, Act::Send(_) | Act::Stall { .. })
     }

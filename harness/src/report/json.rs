@@ -162,7 +162,8 @@ impl<'a> Entry<'a> {
         match &outcome.finding {
             Finding::Judged(Verdict::Pass(seen)) => passed = Some(seen.as_str()),
             Finding::Judged(Verdict::Fail(_)) => {}
-            Finding::Judged(Verdict::Inconclusive(why) | Verdict::NotApplicable(why)) | Finding::Broken(why) => reason = Some(why.as_str()),
+            Finding::Judged(Verdict::Inconclusive(why) | Verdict::NotApplicable(why))
+            | Finding::Broken(why) => reason = Some(why.as_str()),
             Finding::Skipped(its_cause, why) => (cause, reason) = (Some(*its_cause), Some(why.as_str())),
         }
         Self {

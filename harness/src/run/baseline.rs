@@ -100,7 +100,7 @@ fn first_visit(target: &TargetCommand, scenario: &Scenario, trace: &Trace) -> Re
         }
         Verdict::Pass(doubt) | Verdict::Inconclusive(doubt) | Verdict::NotApplicable(doubt) => {
             Baseline::Unclear(doubt)
-        },
+        }
     };
     if let Some(error) = trace.events.iter().find_map(|event| match &event.what {
         What::NotLaunched { error, .. } => Some(error.clone()),

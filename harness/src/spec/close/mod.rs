@@ -6,13 +6,14 @@
 use crate::clause::Clause;
 
 mod abrupt;
+mod half;
 mod orderly;
 
 pub(in crate::spec) use abrupt::leave_while_it_sends;
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
-    &orderly::HALF_CLOSE_IS_HONOURED,
+    &half::HALF_CLOSE_IS_HONOURED,
     &orderly::EOF_REACHES_CLIENT,
     &orderly::EOF_DESPITE_SIBLINGS,
     &orderly::NO_CLOSE_WAIT,

@@ -6,25 +6,10 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
-use crate::spec::echo::stalled;
 use crate::trace::aftermath::{all_left, in_context, left_working};
 use crate::trace::query::{bytes, count, judge, millis, span, witness};
 use crate::trace::{Acted, Ending, Fate, Look, Socket, State, Trace};
 use crate::verdict::Verdict;
-
-/// What is owed comes after a half-close.
-pub(super) static HALF_CLOSE_IS_HONOURED: Clause = Clause {
-    id: ClauseId("close.half-close-is-honoured"),
-    level: Level::Must,
-    requirement: "The server sends all that it still owes after the client has ended its half of the \
-                  connection.",
-    why: "shutdown(SHUT_WR) says \"no more from me\", not \"no more for me\". A server that closes at once \
-          loses whatever was on its way, and a batch client loses the end of its result.",
-    citations: &["RFC 9293 3.6", "POSIX.1-2024 shutdown", "UNP 6.6"],
-    needs: &[Need::Echo, Need::Lasting],
-    scenarios: stalled,
-    check: half_close_is_honoured,
-};
 
 /// The client gets an end of file.
 pub(super) static EOF_REACHES_CLIENT: Clause = Clause {
@@ -157,37 +142,10 @@ fn idle(profile: &Profile) -> BoxedStrategy<Scenario> {
 }
 
 /// Readings to the end by clients that had ended their own half.
-fn ends(trace: &Trace) -> impl Iterator<Item = &Acted> {
+pub(super) fn ends(trace: &Trace) -> impl Iterator<Item = &Acted> {
     trace.all_acts().filter(|acted| {
         let earlier = trace.acts(acted.client).any(|other| other.act == Act::HalfClose);
         acted.act == Act::ReadToEnd && earlier && acted.fate != Fate::Unconnected
-    })
-}
-
-fn half_close_is_honoured(scenario: &Scenario, trace: &Trace) -> Verdict {
-    judge(|| {
-        trace.ready(Instance(0))?;
-        left_working(scenario)?;
-        let mut owed = 0;
-        for acted in ends(trace) {
-            let before = trace.acts(acted.client).take_while(|other| other.act != Act::HalfClose).last();
-            owed += before.map_or(0, |before| before.sent - before.received.min(before.sent));
-            let expected =
-                format!("{} gets all {} that it sent before its half-close", acted.client, bytes(acted.sent));
-            if acted.received < acted.sent {
-                let got = format!("{} came back", bytes(acted.received));
-                return Err(match acted.ending {
-                    Some(Ending::Eof) => Verdict::seen(expected, format!("{got}, then end of file")),
-                    Some(Ending::Reset) => Verdict::seen(expected, format!("{got}, then a reset")),
-                    None => Verdict::missing(
-                        expected,
-                        format!("{got}, then nothing for {}", millis(acted.longest_us)),
-                    ),
-                });
-            }
-        }
-        witness(owed > 0, "no client was owed anything when it ended its half")?;
-        Ok(format!("{} owed at half-closes, all came", bytes(owed)))
     })
 }
 
@@ -357,9 +315,12 @@ mod tests {
     #[test]
     fn an_end_before_the_rest_is_no_honour() {
         let scenario = Scenario::served([]);
-        assert!(matches!(half_close_is_honoured(&scenario, &read(|_| {})), Verdict::Pass(_)));
         assert!(matches!(
-            half_close_is_honoured(&scenario, &read(|acted| acted.received = 40)),
+            crate::spec::close::half::half_close_is_honoured(&scenario, &read(|_| {})),
+            Verdict::Pass(_)
+        ));
+        assert!(matches!(
+            crate::spec::close::half::half_close_is_honoured(&scenario, &read(|acted| acted.received = 40)),
             Verdict::Fail(_)
         ));
     }

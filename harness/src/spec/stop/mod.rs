@@ -38,12 +38,18 @@ const FIRST: Instance = Instance(0);
 /// gets it the second time.
 fn ending(profile: &Profile, instance: Instance, sig: Sig) -> Vec<Step> {
     let signal = Step::Signal(Who::Launched(instance), sig);
-    let mut steps = vec![signal.clone()];
+    let mut steps = detached(profile, instance);
+    steps.push(signal.clone());
     if !profile.launched_accepts && !profile.daemonizes {
         steps.extend([Step::Await(Condition::Exited(instance)), signal]);
     }
     steps.push(Step::Await(Condition::Gone(instance)));
     steps
+}
+
+/// Where the launched process ends by itself, a daemon's, waits until it has: the signal is not for it.
+fn detached(profile: &Profile, instance: Instance) -> Vec<Step> {
+    if profile.daemonizes { vec![Step::Await(Condition::Exited(instance))] } else { Vec::new() }
 }
 
 /// So many clients connect and are served, and stay.

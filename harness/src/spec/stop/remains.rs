@@ -7,7 +7,8 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::{Act, Condition, Scenario, Sig, Step, Who};
 use crate::spec::stop::{
-    FIRST, clients_at, connected, each, ending, side_by_side, survivors, waits, waits_beside_clients,
+    FIRST, clients_at, connected, detached, each, ending, side_by_side, survivors, waits,
+    waits_beside_clients,
 };
 use crate::trace::query::{count, judge, name, span, witness};
 use crate::trace::{Look, Trace};
@@ -72,14 +73,18 @@ fn clients_leave_meanwhile(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = side_by_side(&profile, profile.effort.pick(2, 3, 16));
     (1..=most)
         .prop_map(move |clients| {
-            let mut steps = connected(clients);
+            let mut steps = detached(&profile, FIRST);
+            steps.extend(connected(clients));
             steps.extend([
                 Step::Look,
                 Step::Signal(Who::Launched(FIRST), Sig::Stopping),
                 each(clients, Act::Close),
             ]);
             steps.push(Step::Await(Condition::NoZombie));
-            steps.extend(ending(&profile, FIRST, Sig::Stopping).into_iter().skip(1));
+            let told = |step: &Step| matches!(step, Step::Signal(..));
+            steps.extend(
+                ending(&profile, FIRST, Sig::Stopping).into_iter().skip_while(|step| !told(step)).skip(1),
+            );
             Scenario::served(steps)
         })
         .boxed()

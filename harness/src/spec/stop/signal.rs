@@ -9,7 +9,7 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, To, Who, act};
-use crate::spec::stop::{FIRST, clients_at, connected, each, ending, survivors, waits};
+use crate::spec::stop::{FIRST, clients_at, connected, detached, each, ending, survivors, waits};
 use crate::trace::query::{count, judge, millis, name, span, witness};
 use crate::trace::{Exit, Fate, Trace, What};
 use crate::verdict::Verdict;
@@ -62,8 +62,8 @@ pub static DRAINS: Clause = Clause {
     why: "To drain or to cut off is a choice; whoever plans a deployment should know which of them was made.",
     citations: &["signal(7)"],
     needs: &[Need::Lasting, Need::Echo],
-    scenarios: |_| {
-        fixed(connected(1).into_iter().chain([
+    scenarios: |profile| {
+        fixed(detached(profile, FIRST).into_iter().chain(connected(1)).chain([
             Step::Signal(Who::Launched(FIRST), Sig::Stopping),
             act(0, Act::Exchange(Payload::greeting())),
             act(0, Act::Close),
@@ -94,9 +94,10 @@ fn stopped_by(profile: &Profile, sig: Sig) -> BoxedStrategy<Scenario> {
 
 fn stopped_with_a_queue(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = profile.clients.min(profile.backlog.saturating_add(1)).clamp(1, profile.effort.pick(2, 3, 16));
+    let detached = detached(profile, FIRST);
     (1..=most)
-        .prop_map(|clients| {
-            Scenario::served([
+        .prop_map(move |clients| {
+            Scenario::served(detached.iter().cloned().chain([
                 Step::Signal(Who::Tree(FIRST), Sig::Stop),
                 Step::Await(Condition::Stopped(Who::Tree(FIRST))),
                 each(clients, Act::Connect(To::Target)),
@@ -105,7 +106,7 @@ fn stopped_with_a_queue(profile: &Profile) -> BoxedStrategy<Scenario> {
                 Step::Signal(Who::Launched(FIRST), Sig::Stopping),
                 Step::Signal(Who::Tree(FIRST), Sig::Cont),
                 each(clients, Act::ReadToEnd),
-            ])
+            ]))
         })
         .boxed()
 }

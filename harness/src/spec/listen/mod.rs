@@ -3,6 +3,8 @@
 //! # References
 //! POSIX.1-2024 listen, listen(2), tcp(7), UNP 4.5, and `net/core/sock.c` for the limit: a queue of backlog n takes n + 1.
 
+mod seen;
+
 use proptest::prelude::Strategy;
 use proptest::strategy::BoxedStrategy;
 
@@ -13,8 +15,10 @@ use crate::scenario::{
     Act, Client, Condition, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
 };
 use crate::trace::query::{count, judge, witness};
-use crate::trace::{Acted, Fate, Look, Socket, Trace};
+use crate::trace::{Fate, Trace};
 use crate::verdict::Verdict;
+
+use seen::{asked, dials, listener, queue_of, was_stopped};
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
@@ -240,32 +244,6 @@ fn beside_a_stuck_client(profile: &Profile) -> BoxedStrategy<Scenario> {
     proptest::prelude::Just(Scenario::launched(setting, steps)).boxed()
 }
 
-/// The socket in LISTEN, as the first look after the queue was filled has it.
-fn listener(trace: &Trace) -> Option<(&Look, &Socket)> {
-    let look = trace.plain_looks().next()?;
-    Some((look, look.listeners(trace.port()).next()?))
-}
-
-/// The limit that the queue is to have: what was asked for, but never more than `net.core.somaxconn`.
-fn asked(scenario: &Scenario, trace: &Trace) -> Option<u32> {
-    let setting = scenario.steps.iter().find_map(|step| match step {
-        Step::Launch(_, setting) => setting.backlog,
-        _ => None,
-    });
-    let declared = trace.circumstances.profile.as_ref().and_then(|profile| profile.backlog_declared);
-    setting.or(declared).map(|backlog| backlog.min(trace.circumstances.somaxconn))
-}
-
-/// Dials that came while the server was stopped: those that were connected, and those that had to wait.
-fn dials(trace: &Trace) -> (Vec<&Acted>, Vec<&Acted>) {
-    let dials = trace.all_acts().filter(|acted| matches!(acted.act, Act::Dial(_)));
-    dials.partition(|acted| acted.fate == Fate::Done)
-}
-
-fn was_stopped(trace: &Trace) -> bool {
-    matches!(trace.awaited(Condition::Stopped(TREE)), Some((true, _)))
-}
-
 fn queue_holds_backlog(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
@@ -290,17 +268,6 @@ fn queue_holds_backlog(scenario: &Scenario, trace: &Trace) -> Verdict {
         trace.all_served(&queue_of(trace))?;
         Ok(format!("{} in a queue of backlog {}", count(connected.len(), "client"), socket.send_queue))
     })
-}
-
-/// The clients that were dialled.
-fn queue_of(trace: &Trace) -> Vec<Client> {
-    let mut clients: Vec<Client> = trace
-        .all_acts()
-        .filter(|acted| matches!(acted.act, Act::Dial(_)))
-        .map(|acted| acted.client)
-        .collect();
-    clients.dedup();
-    clients
 }
 
 fn backlog_not_tiny(scenario: &Scenario, trace: &Trace) -> Verdict {
