@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::scenario::{Act, Amount, Client, Instance, Scenario, Sig, Step, Who};
-use crate::trace::query::{count, witness};
+use crate::trace::query::{applies, count, witness};
 use crate::trace::{Look, Process, State, Trace, What};
 use crate::verdict::Verdict;
 
@@ -142,13 +142,15 @@ impl Trace {
         })
     }
 
-    /// Ends the check if a signal that was meant for a process that serves a client met the accepting process, or one
-    /// that holds the connections of several clients: then it is not known whom it hurt.
+    /// Ends the check if a signal that was meant for the process of one client met the accepting process or, where each
+    /// client has a process of its own, one that holds several connections: then it is not known whom it hurt.
     ///
     /// # Errors
-    /// [`Verdict::Inconclusive`].
+    /// [`Verdict::NotApplicable`].
     pub fn only_servers_were_hurt(&self) -> Result<(), Verdict> {
         let mut last = None;
+        let profile = self.circumstances.profile.as_ref();
+        let shared = profile.is_some_and(|profile| !profile.forks);
         for event in &self.events {
             match &event.what {
                 What::Awaited { look, .. } | What::Looked { look, .. } => last = Some(look),
@@ -157,10 +159,10 @@ impl Trace {
                     let acceptor = look.acceptor(Instance(0)).map(|process| process.pid);
                     for pid in pids {
                         let doubt = format!("the accepting process itself served {client}");
-                        witness(Some(*pid) != acceptor, doubt)?;
+                        applies(Some(*pid) != acceptor, doubt)?;
                         let held =
                             look.process(*pid).map_or(0, |p| look.connections_of(p, self.port()).len());
-                        witness(
+                        applies(
                             held <= 1,
                             format!("the process that served {client} held {held} connections"),
                         )?;

@@ -93,7 +93,7 @@ fn while_stopped(clients: u32, deaths: Vec<Step>, visits: bool) -> Scenario {
 
 /// Clients at once; workers that were made beforehand may be few, and are needed afterwards.
 fn most(profile: &Profile) -> u32 {
-    profile.effort.pick(4, 6, 16).min(profile.clients).max(1)
+    profile.effort.pick(3, 4, 16).min(profile.clients).max(1)
 }
 
 fn at_once(profile: &Profile) -> BoxedStrategy<Scenario> {
