@@ -163,7 +163,7 @@ impl Trace {
                         let held =
                             look.process(*pid).map_or(0, |p| look.connections_of(p, self.port()).len());
                         applies(
-                            held <= 1,
+                            shared || held <= 1,
                             format!("the process that served {client} held {held} connections"),
                         )?;
                     }
