@@ -176,6 +176,10 @@ impl Run<'_> {
             if entry.clause.needs.iter().any(|need| matches!(need, Need::MadeForMany | Need::Forks)) {
                 continue;
             }
+            // What happens beyond a limit is what the family asks.
+            if entry.clause.id.family() == "limits" && profile.model != Model::OneShot {
+                continue;
+            }
             let Ok(cases) = &mut entry.cases else { continue };
             if entry.clause.level < Level::Must && profile.model != Model::OneShot {
                 continue;
