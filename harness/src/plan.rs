@@ -55,7 +55,7 @@ impl Default for Options {
             seed: 1,
             jobs: 2 * cores,
             time: None,
-            shrink_within: Duration::from_secs(5),
+            shrink_within: Duration::from_secs(8),
             timeout_scale: 1.0,
             isolation: None,
             repeat: Vec::new(),

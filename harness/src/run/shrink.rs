@@ -9,7 +9,7 @@ use crate::scenario::{Act, Class, Client, Condition, Cut, Payload, Scenario, Set
 pub fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     let mut found = Vec::new();
     let clients = scenario.clients();
-    if clients.len() > 2 {
+    if clients.len() > 1 {
         let alone =
             |kept: &Client| clients.iter().copied().filter(|client| client != kept).collect::<Vec<_>>();
         found.extend(clients.iter().take(2).map(|kept| without(scenario, &alone(kept))));

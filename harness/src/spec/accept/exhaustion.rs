@@ -57,7 +57,8 @@ fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
     if stays {
         steps.extend([act(1, Act::Connect(To::Target)), act(1, Act::Exchange(Payload::greeting()))]);
     }
-    steps.push(Step::Limit(who, Resource::Descriptors, Amount::InUse));
+    // Workers that were made beforehand may still be about to open what they need.
+    steps.extend([Step::Quiet, Step::Limit(who, Resource::Descriptors, Amount::InUse)]);
     for n in 0..rounds {
         let each = |act_of: fn() -> Act| (2..2 + round).map(move |client| act(client, act_of()));
         steps.extend(each(|| Act::Dial(To::Target)));
@@ -147,13 +148,21 @@ fn nofile_limit_does_not_spin(scenario: &Scenario, trace: &Trace) -> Verdict {
             })
             .collect();
         witness(!windows.is_empty(), "nobody watched the CPU under the limit")?;
-        let least =
-            windows.iter().map(|window| 100 * (window.cpu_us + window.delay_us) / window.wall_us).min();
-        let least = least.unwrap_or(0);
-        if least >= 50 {
+        let least = windows.iter().map(|window| 100 * window.cpu_us / window.wall_us).min().unwrap_or(0);
+        // On a busy machine a process that spins waits most of the time; many that wake up now and then do so too.
+        let one = trace.circumstances.profile.as_ref().is_none_or(|profile| profile.model != Model::Prefork);
+        let spins = |window: &Window| {
+            let wants = window.cpu_us + window.delay_us;
+            2 * window.cpu_us >= window.wall_us
+                || (one && 10 * window.cpu_us >= window.wall_us && 10 * wants >= 9 * window.wall_us)
+        };
+        if windows.iter().all(spins) {
             return Err(Verdict::seen(
                 "less than half a core while accept fails",
-                format!("{least} % of a core or more in each of {}", count(windows.len(), "window")),
+                format!(
+                    "it spins in each of {}: {least} % of a core or more",
+                    count(windows.len(), "window")
+                ),
             ));
         }
         trace.lives(Instance(0), "the server lives on at the limit")?;
