@@ -35,12 +35,14 @@ pub const CLAUSES: &[&Clause] = &[
 const FIRST: Instance = Instance(0);
 
 /// Signals an instance, and waits until it has gone. A wrapper may die of the signal and not pass it on: its server
-/// gets it the second time.
+/// gets it the second time. SIGINT goes to all at once where there is a wrapper, as from a terminal.
 fn ending(profile: &Profile, instance: Instance, sig: Sig) -> Vec<Step> {
-    let signal = Step::Signal(Who::Launched(instance), sig);
+    let wrapped = !profile.launched_accepts && !profile.daemonizes;
+    let who = if wrapped && sig == Sig::Int { Who::Tree(instance) } else { Who::Launched(instance) };
+    let signal = Step::Signal(who, sig);
     let mut steps = detached(profile, instance);
     steps.push(signal.clone());
-    if !profile.launched_accepts && !profile.daemonizes {
+    if wrapped && sig != Sig::Int {
         steps.extend([Step::Await(Condition::Exited(instance)), signal]);
     }
     steps.push(Step::Await(Condition::Gone(instance)));
@@ -77,7 +79,8 @@ fn waits(trace: &Trace, sig: Sig) -> Result<Vec<&Look>, Verdict> {
         .events
         .iter()
         .rposition(|event| {
-            let whole = |who: &Who| matches!(who, Who::Launched(FIRST) | Who::Acceptor(FIRST));
+            let whole =
+                |who: &Who| matches!(who, Who::Launched(FIRST) | Who::Acceptor(FIRST) | Who::Tree(FIRST));
             matches!(&event.what, What::Signalled { who, sig: sent, .. } if *sent == sig && whole(who))
         })
         .ok_or_else(|| Verdict::Inconclusive("nobody told the server to stop".into()))?;
