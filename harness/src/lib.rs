@@ -15,6 +15,8 @@ pub mod spec;
 pub mod command;
 pub mod outcome;
 pub mod plan;
+pub mod case;
+pub mod emit;
 pub mod error;
 pub mod sys;
 pub mod client;

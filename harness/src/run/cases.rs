@@ -64,21 +64,24 @@ pub(super) struct Tally {
     pub(super) broken: Option<String>,
     /// Why it does not apply to this server.
     pub(super) moot: Option<String>,
+    /// Scenarios left out, since it had failed before their turn came.
+    pub(super) untried: Vec<Scenario>,
 }
 
-/// Lets every clause that wanted this scenario judge what was seen.
+/// Lets every clause that wanted this scenario judge what was seen; nothing was seen if all of them had failed before.
 pub(super) fn judge(
     work: &Work,
     plan: &[Entry],
-    result: Result<(Trace, Duration), Error>,
+    result: Result<Option<(Trace, Duration)>, Error>,
     tallies: &mut [Tally],
 ) {
     for &index in &work.entries {
         let tally = &mut tallies[index];
-        tally.cases += 1;
         match &result {
             Err(error) => tally.broken = Some(error.in_full()),
-            Ok((trace, took)) => {
+            Ok(None) => tally.untried.push(work.scenario.clone()),
+            Ok(Some((trace, took))) => {
+                tally.cases += 1;
                 tally.duration += *took;
                 match (plan[index].clause.check)(&work.scenario, trace) {
                     Verdict::Pass(seen) => tally.passed = Some(seen),

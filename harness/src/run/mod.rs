@@ -12,7 +12,6 @@ use crate::plan::{Entry, Options, plan};
 use crate::profile::{Model, Profile};
 use crate::sandbox::{self, Hangup};
 use crate::scenario::Scenario;
-use crate::spec;
 use crate::trace::{Isolation, Trace};
 use crate::verdict::Verdict;
 use crate::world::World;
@@ -20,14 +19,19 @@ use crate::world::live::Live;
 
 mod baseline;
 mod cases;
+mod outcomes;
 mod pool;
 mod settle;
 pub mod shrink;
 
 use baseline::Baseline;
 use cases::Tally;
+use outcomes::{notes, outcome, outcomes};
 use pool::{Pool, Source};
 use settle::{Settled, Settler};
+
+/// Clauses looked at again at once, for each job: most of that time is patience, not work.
+const CONFIRMED_AT_ONCE: usize = 3;
 
 /// What a run tells while it goes on.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +107,7 @@ fn check_in(
 ) -> Result<Report, Error> {
     let began = Instant::now();
     let mut report = Pool::with(source, stop, options.jobs, |pool| {
-        Run { pool, host, options, began }.phases(command, tell)
+        Run { source, stop, pool, host, options, began }.phases(command, tell)
     })?;
     report.duration = began.elapsed();
     report.interrupted = stop.load(Ordering::Relaxed);
@@ -112,6 +116,8 @@ fn check_in(
 
 /// A run under way.
 struct Run<'a> {
+    source: &'a dyn Source,
+    stop: &'a AtomicBool,
     pool: &'a Pool<'a>,
     host: Host,
     options: &'a Options,
@@ -217,24 +223,33 @@ impl Run<'_> {
         let works = cases::works(plan);
         tell(Progress::Planned { scenarios: works.len() });
         let limits = Arc::new(self.options.limits());
+        // A clause that has failed needs no further proof before it is looked at again.
+        let failed: Arc<Vec<AtomicBool>> = Arc::new(plan.iter().map(|_| AtomicBool::new(false)).collect());
         let jobs = works.iter().map(|work| {
             let (target, limits, scenario) = (Arc::clone(target), Arc::clone(&limits), work.scenario.clone());
-            let profile = Arc::clone(profile);
+            let (profile, failed, entries) = (Arc::clone(profile), Arc::clone(&failed), work.entries.clone());
             move |world: &mut dyn World| {
+                if entries.iter().all(|&index| failed[index].load(Ordering::Relaxed)) {
+                    return Ok(None);
+                }
                 let began = Instant::now();
                 let mut trace = world.enact(&target, &scenario, &limits)?;
                 trace.circumstances.profile = Some((*profile).clone());
-                Ok((trace, began.elapsed()))
+                Ok(Some((trace, began.elapsed())))
             }
         });
-        let mut done = 0;
+        let (mut done, mut enacted) = (0, 0);
         self.pool.each(jobs, |index, result| {
             done += 1;
+            enacted += u64::from(matches!(result, Ok(Some(_))));
             cases::judge(&works[index], plan, result, tallies);
+            for &entry in &works[index].entries {
+                failed[entry].store(tallies[entry].failure.is_some(), Ordering::Relaxed);
+            }
             tell(Progress::Enacted { done, of: works.len() });
             self.options.time.is_none_or(|time| self.began.elapsed() < time)
         });
-        done as u64
+        enacted
     }
 
     /// Looks again at what failed, and at what nobody could judge.
@@ -257,9 +272,16 @@ impl Run<'_> {
         let jobs = unsettled.into_iter().map(|(index, unsettled)| {
             let (target, profile, limits) = (Arc::clone(target), Arc::clone(profile), Arc::clone(&limits));
             let (clause, shrink_within) = (plan[index].clause, self.options.shrink_within);
+            let untried = tallies[index].untried.clone();
             move |world: &mut dyn World| {
-                let settler =
-                    Settler { clause, target: &target, profile: &profile, limits: &limits, shrink_within };
+                let settler = Settler {
+                    clause,
+                    target: &target,
+                    profile: &profile,
+                    limits: &limits,
+                    untried: &untried,
+                    shrink_within,
+                };
                 match unsettled {
                     Unsettled::Failure(failure) => settler.failure(world, *failure),
                     Unsettled::Doubt(scenario) => settler.doubt(world, &scenario),
@@ -267,14 +289,17 @@ impl Run<'_> {
             }
         });
         let mut all = Vec::new();
-        self.pool.each(jobs, |at, result| {
-            let settled = result.unwrap_or_else(|error| Settled {
-                finding: Finding::Broken(error.in_full()),
-                counterexample: None,
-            });
-            tell(Progress::Settled(plan[indexes[at]].clause.id, settled.finding.status()));
-            all.push((indexes[at], settled));
-            true
+        let at_once = (self.options.jobs * CONFIRMED_AT_ONCE).min(indexes.len());
+        Pool::with(self.source, self.stop, at_once, |pool| {
+            pool.each(jobs, |at, result| {
+                let settled = result.unwrap_or_else(|error| Settled {
+                    finding: Finding::Broken(error.in_full()),
+                    counterexample: None,
+                });
+                tell(Progress::Settled(plan[indexes[at]].clause.id, settled.finding.status()));
+                all.push((indexes[at], settled));
+                true
+            })
         });
         all
     }
@@ -340,49 +365,4 @@ fn unsettled(tally: &Tally) -> Option<Unsettled> {
         (None, None, None, Some((scenario, _))) => Some(Unsettled::Doubt(scenario.clone())),
         (None, ..) => None,
     }
-}
-
-/// One outcome for each clause of the catalogue.
-fn outcomes(finding: impl Fn(&Clause) -> Finding) -> Vec<Outcome> {
-    let outcome = |clause| Outcome {
-        clause,
-        finding: finding(clause),
-        counterexample: None,
-        cases: 0,
-        duration: Duration::ZERO,
-    };
-    spec::catalogue().map(outcome).collect()
-}
-
-fn outcome(entry: Entry, tally: Tally, settled: Option<Settled>) -> Outcome {
-    let settled = settled.or_else(|| tally.failure.map(settle::unconfirmed));
-    let (finding, counterexample) = match (entry.cases, settled, tally.passed, tally.broken) {
-        (Err((cause, reason)), ..) => (Finding::Skipped(cause, reason), None),
-        (Ok(_), Some(settled), ..) => (settled.finding, settled.counterexample),
-        (Ok(_), None, Some(seen), _) => (Finding::Judged(Verdict::Pass(seen)), None),
-        (Ok(_), None, None, Some(error)) => (Finding::Broken(error), None),
-        (Ok(_), None, None, None) if tally.moot.is_some() => {
-            (Finding::Skipped(Cause::NotApplicable, tally.moot.unwrap_or_default()), None)
-        }
-        (Ok(_), None, None, None) => {
-            (Finding::Skipped(Cause::NotSelected, "the run ended before it".to_owned()), None)
-        }
-    };
-    Outcome { clause: entry.clause, finding, counterexample, cases: tally.cases, duration: tally.duration }
-}
-
-fn notes(profile: &Profile) -> Vec<String> {
-    let mut notes = Vec::new();
-    if profile.model == Model::OneShot {
-        notes.push("the server serves one client and exits: most clauses do not apply".to_owned());
-    }
-    if profile.daemonizes {
-        notes.push("the launched process ends and leaves a daemon behind, which is judged".to_owned());
-    } else if !profile.launched_accepts {
-        notes.push("the launched process is a wrapper: another process accepts, and is judged".to_owned());
-    }
-    if let Some(limit) = profile.client_limit {
-        notes.push(format!("the server takes {limit} clients at once: no more were tried together"));
-    }
-    notes
 }

@@ -10,7 +10,7 @@ use crate::outcome::{Counterexample, Failure, Finding};
 use crate::profile::Profile;
 use crate::run::shrink::simpler;
 use crate::scenario::Scenario;
-use crate::trace::{Trace, What};
+use crate::trace::{Fate, Trace, What};
 use crate::verdict::{Evidence, Kind, Verdict};
 use crate::world::World;
 
@@ -29,6 +29,8 @@ pub(super) struct Settler<'a> {
     pub(super) target: &'a TargetCommand,
     pub(super) profile: &'a Profile,
     pub(super) limits: &'a Limits,
+    /// Scenarios that nobody has enacted, since this clause had failed before.
+    pub(super) untried: &'a [Scenario],
     pub(super) shrink_within: Duration,
 }
 
@@ -67,6 +69,14 @@ impl Settler<'_> {
             let (_, again) = self.repeat(world, failure, Kind::Missing)?;
             if let Some(confirmed) = again {
                 return Ok(failed(confirmed, (2, 2 + trial)));
+            }
+        }
+        for scenario in self.untried {
+            let (verdict, trace) = self.enact(world, scenario, &self.limits.patient())?;
+            if let Verdict::Fail(evidence) = verdict
+                && !(evidence.kind == Kind::Missing && starved(&trace))
+            {
+                return Ok(failed(Failure { scenario: scenario.clone(), trace, evidence }, (1, 1)));
             }
         }
         let seen = format!(
@@ -117,6 +127,16 @@ impl Settler<'_> {
     fn shrink(&self, world: &mut dyn World, mut smallest: Failure) -> Result<Failure, Error> {
         let began = Instant::now();
         let hasty = self.limits.scaled(HASTE);
+        // What came after the first thing missed has only more to wait for.
+        for scenario in up_to_what_was_missed(&smallest) {
+            let (verdict, trace) = self.enact(world, &scenario, &hasty)?;
+            if let Verdict::Fail(evidence) = verdict
+                && same_kind(&evidence, &smallest.evidence)
+            {
+                smallest = Failure { scenario, trace, evidence };
+                break;
+            }
+        }
         let mut tries = 0;
         'smaller: loop {
             for scenario in simpler(&smallest.scenario) {
@@ -172,6 +192,21 @@ pub(super) fn unconfirmed(failure: Failure) -> Settled {
             counterexample: None,
         },
     }
+}
+
+/// The scenario cut off after each step in which a deadline passed, the earliest first.
+fn up_to_what_was_missed(failure: &Failure) -> Vec<Scenario> {
+    let missed = |what: &What| match what {
+        What::Awaited { met, .. } => !met,
+        What::Acted(acted) => acted.fate == Fate::Missed,
+        _ => false,
+    };
+    let mut ends: Vec<usize> =
+        failure.trace.events.iter().filter(|event| missed(&event.what)).map(|event| event.step + 1).collect();
+    ends.dedup();
+    let steps = &failure.scenario.steps;
+    ends.retain(|&end| end < steps.len());
+    ends.into_iter().map(|end| Scenario { steps: steps[..end].to_vec() }).collect()
 }
 
 /// Whether the machine was so busy that a deadline says nothing.

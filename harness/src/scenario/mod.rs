@@ -215,7 +215,7 @@ pub enum Condition {
     Back(Facet),
     /// The accept queue holds at least so many connections (`connect_within`).
     QueueAtLeast(u32),
-    /// The accept queue is empty (`drain_within`).
+    /// The accept queue is empty (`settle_within` without getting shorter).
     QueueEmpty,
     /// The process that was last seen to serve the client has gone, and has been reaped (`settle_within`).
     ServerOfGone(Client),

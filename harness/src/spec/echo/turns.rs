@@ -171,10 +171,17 @@ fn data_and_end(profile: &Profile) -> BoxedStrategy<Scenario> {
             let mut steps =
                 vec![act(0, Act::Connect(To::Target)), act(0, Act::Exchange(Payload::greeting()))];
             steps.extend([Step::Signal(tree, Sig::Stop), Step::Await(Condition::Stopped(tree))]);
-            steps.extend([act(0, Act::Send(payload)), act(0, Act::HalfClose), Step::Signal(tree, Sig::Cont)]);
-            steps.extend([act(0, Act::ReadToEnd), act(0, Act::Close)]);
-            steps.extend([act(1, Act::Connect(To::Target)), act(1, Act::Send(payload))]);
-            steps.extend(end(1));
+            // One client is served already, the other one not yet accepted: both have said all when the server looks.
+            steps.extend([act(0, Act::Send(payload)), act(0, Act::HalfClose)]);
+            steps.extend([
+                act(1, Act::Connect(To::Target)),
+                act(1, Act::Send(payload)),
+                act(1, Act::HalfClose),
+            ]);
+            steps.push(Step::Signal(tree, Sig::Cont));
+            steps.extend((0..2).flat_map(|client| [act(client, Act::ReadToEnd), act(client, Act::Close)]));
+            steps.extend([act(2, Act::Connect(To::Target)), act(2, Act::Send(payload))]);
+            steps.extend(end(2));
             Scenario::served(steps)
         })
         .boxed()

@@ -94,6 +94,8 @@ fn exhausted(profile: &Profile, resource: Resource) -> BoxedStrategy<Scenario> {
                 // What is loaded, or started, for the first clients only is there afterwards.
                 each(warm.clone(), Act::Visit(Payload::greeting())),
                 visit(0),
+                // Workers that were made beforehand may still be about to open what they need.
+                Step::Quiet,
                 limit(Amount::InUse),
                 each(0..clients, Act::Dial(To::Target)),
                 Step::Watch(20, 3),

@@ -147,7 +147,9 @@ fn queued(profile: &Profile, limit: u32, arrivals: impl IntoIterator<Item = Step
 /// Limits of queues that can be filled and over-filled by `spare` with the clients there are.
 fn limits(profile: &Profile, spare: u32) -> std::ops::RangeInclusive<u32> {
     let most = profile.effort.pick(4, 8, 128);
-    0..=most.min(profile.backlog).min(profile.clients.saturating_sub(1 + spare))
+    // A backlog that we give may be anything, whatever the server made of it in the baseline.
+    let own = if profile.backlog_given { u32::MAX } else { profile.backlog };
+    0..=most.min(own).min(profile.clients.saturating_sub(1 + spare))
 }
 
 fn exactly_full(profile: &Profile) -> BoxedStrategy<Scenario> {

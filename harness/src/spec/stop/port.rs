@@ -8,7 +8,7 @@ use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, Who, act};
 use crate::spec::stop::remains::beside_clients;
 use crate::spec::stop::{FIRST, connected, survivors, waits};
-use crate::trace::query::{judge, millis, name, span, witness};
+use crate::trace::query::{applies, judge, millis, name, span, witness};
 use crate::trace::{Acted, Fate, Look, Socket, Trace, What};
 use crate::verdict::Verdict;
 
@@ -56,7 +56,7 @@ fn nothing_listens(_: &Scenario, trace: &Trace) -> Verdict {
         let looks = waits(trace, Sig::Stopping)?;
         let ended = |look: &&&Look| survivors(trace, Sig::Stopping, look).is_empty();
         let ended: Vec<_> = looks.iter().filter(ended).collect();
-        witness(!ended.is_empty(), "the server had not ended: see stop.sigterm")?;
+        applies(!ended.is_empty(), "the server had not ended: see stop.sigterm")?;
         for look in ended {
             if let Some(socket) = look.listeners(trace.port()).next() {
                 return Err(Verdict::missing(

@@ -10,7 +10,7 @@ use crate::spec::stop::{
     FIRST, clients_at, connected, detached, each, ending, side_by_side, survivors, waits,
     waits_beside_clients,
 };
-use crate::trace::query::{count, judge, name, span, witness};
+use crate::trace::query::{applies, count, judge, name, span, witness};
 use crate::trace::{Look, Trace};
 use crate::verdict::Verdict;
 
@@ -121,7 +121,7 @@ fn leaves_nobody(_: &Scenario, trace: &Trace) -> Verdict {
         let looks = waits_beside_clients(trace, Sig::Stopping)?;
         let look = looks[looks.len() - 1];
         let ended = survivors(trace, Sig::Stopping, look).is_empty();
-        witness(ended, "the server had not ended: see stop.idle-client-does-not-hold")?;
+        applies(ended, "the server had not ended: see stop.idle-client-does-not-hold")?;
         let left: Vec<_> = look.of(FIRST).filter(|process| !process.is_zombie()).map(name).collect();
         if left.is_empty() {
             return Ok("nothing was left".into());
@@ -146,7 +146,7 @@ fn no_child_is_left(_: &Scenario, trace: &Trace) -> Verdict {
             ));
         }
         let ended = survivors(trace, Sig::Stopping, look).is_empty();
-        witness(ended, "the server had not ended: see stop.sigterm")?;
+        applies(ended, "the server had not ended: see stop.sigterm")?;
         let left: Vec<_> = look.of(FIRST).map(name).collect();
         if left.is_empty() {
             return Ok(format!("all {before} processes gone, no zombie"));
@@ -172,7 +172,7 @@ mod tests {
             .awaited(Condition::Gone(FIRST), false, serving())
             .trace();
         assert!(matches!((IDLE_CLIENT_DOES_NOT_HOLD.check)(&Scenario::default(), &trace), Verdict::Fail(_)));
-        assert!(matches!((NO_ORPHAN.check)(&Scenario::default(), &trace), Verdict::Inconclusive(_)));
+        assert!(matches!((NO_ORPHAN.check)(&Scenario::default(), &trace), Verdict::NotApplicable(_)));
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn each_start_succeeds(scenario: &Scenario, trace: &Trace) -> Verdict {
             trace.served(Client(instance.0))?;
             starts += 1;
             let gone = trace.awaited(Condition::Gone(instance)).is_some_and(|(met, _)| met);
-            witness(gone, format!("{instance} did not end: see stop.sigterm and stop.no-orphan"))?;
+            applies(gone, format!("{instance} did not end: see stop.sigterm and stop.no-orphan"))?;
         }
         witness(starts > 1, "the server was not started a second time")?;
         Ok(format!("{starts} starts, each served a client"))
@@ -186,7 +186,7 @@ fn old_client_is_told(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         before_restart(scenario, trace)?;
         let listens = trace.awaited(Condition::Listening(SECOND)).is_some_and(|(met, _)| met);
-        witness(listens, "the server did not come back: see stop.restart-beside-open-connections")?;
+        applies(listens, "the server did not come back: see stop.restart-beside-open-connections")?;
         let old: Vec<&Acted> = after_restart(trace).filter(|acted| acted.client.0 != VISITOR).collect();
         let Some(read) = old.iter().find(|acted| matches!(acted.act, Act::ReadToEnd)) else {
             return Err(Verdict::Inconclusive("no old client spoke to the new instance".into()));

@@ -18,15 +18,16 @@ const QUIET_PAUSE: Duration = Duration::from_millis(10);
 /// Pauses between two looks for a condition: this part of the time that it has been waited for, within bounds.
 const PAUSE_DIVISOR: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_micros(250);
-const PAUSE_MAX: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 impl Enactor<'_> {
     /// Waits until the condition holds or its deadline has passed, then looks.
     pub(super) fn wait_for(&mut self, condition: Condition) -> Result<(), Error> {
         let began = Instant::now();
         let starving = Starving::begin(self.clock.own());
-        let own = self.clock.own();
+        let mut own = self.clock.own();
         let within = self.within(condition);
+        let mut queued = u32::MAX;
         let mut seen;
         let met = loop {
             let announced = self.pump()?;
@@ -34,6 +35,14 @@ impl Enactor<'_> {
             seen = announced.filter(|_| of_use);
             if self.holds(condition, began, &mut seen)? {
                 break true;
+            }
+            if condition == Condition::QueueEmpty {
+                // A queue that gets shorter is being emptied, however long that takes.
+                let still = self.queue()?;
+                if still < queued {
+                    own = self.clock.own();
+                }
+                queued = still;
             }
             if self.hopeless(condition)? || self.clock.own().saturating_sub(own) >= within {
                 break false;
@@ -66,8 +75,8 @@ impl Enactor<'_> {
             Condition::Listening(_) | Condition::Announced(_) => limits.ready_within,
             Condition::Exited(_) | Condition::Gone(_) | Condition::PortFree => limits.stop_within,
             Condition::QueueAtLeast(_) => limits.connect_within,
-            Condition::QueueEmpty => limits.drain_within,
-            Condition::NoZombie
+            Condition::QueueEmpty
+            | Condition::NoZombie
             | Condition::Zombies(_)
             | Condition::Back(_)
             | Condition::ServerOfGone(_)

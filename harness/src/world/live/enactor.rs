@@ -167,6 +167,10 @@ impl<'a> Enactor<'a> {
                 Endpoint::Tcp4 | Endpoint::Udp | Endpoint::Unix => (Ipv4Addr::UNSPECIFIED, port).into(),
             };
             let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
+            if address.is_ipv6() {
+                // The port may be taken for IPv4 too, by another socket.
+                socket.set_only_v6(true)?;
+            }
             socket.bind(&address.into())?;
             socket.listen(16)?;
             Ok(socket)

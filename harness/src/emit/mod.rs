@@ -1,0 +1,1 @@
+//! Programs that show a case without sockspec.
