@@ -24,6 +24,8 @@ use sockspec::report::{self, Detail, Style, WIDTH_DEFAULT};
 use sockspec::trace::Isolation;
 use sockspec::{doctor, run, sandbox, spec};
 
+mod commands;
+
 /// Wider terminals than this are not filled: long lines are hard to read.
 const WIDTH_MAX: usize = 120;
 
@@ -39,6 +41,9 @@ fn main() -> Status {
         // First of all: it needs a process with one thread.
         Command::Serve(serve_args) => serve(&serve_args),
         Command::Check(check_args) => check(*check_args, args.color),
+        Command::Fuzz(fuzz_args) => commands::fuzz(&fuzz_args, args.color),
+        Command::Replay(replay_args) => commands::replay(&replay_args, args.color),
+        Command::Merge(merge_args) => commands::merge(&merge_args),
         Command::List(list_args) => list(&list_args, args.color),
         Command::Explain(explain_args) => explain(&explain_args, args.color),
         Command::Doctor(doctor_args) => examine(&doctor_args, args.color),

@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::outcome::Cause;
 use crate::profile::{Effort, Profile};
 use crate::scenario::Scenario;
+use crate::scenario::generate::one_by_one;
 use crate::spec;
 use crate::trace::Isolation;
 
@@ -125,10 +126,11 @@ fn cases(clause: &Clause, options: &Options, profile: &Profile) -> Vec<Scenario>
     let strategy = (clause.scenarios)(profile);
     let mut cases: Vec<Scenario> = Vec::new();
     for index in 0..options.effort.cases() {
-        let mut runner = TestRunner::new_with_rng(Config::default(), rng(options.seed, clause.id, index));
+        let mut runner =
+            TestRunner::new_with_rng(Config::default(), rng(options.seed, clause.id.0, u64::from(index)));
         // A strategy gives up only when its own filters reject everything; there are no filters in the catalogue.
         let Ok(tree) = strategy.new_tree(&mut runner) else { continue };
-        let scenario = tree.current();
+        let scenario = one_by_one(tree.current(), profile.backlog);
         if !cases.contains(&scenario) {
             cases.push(scenario);
         }
@@ -136,13 +138,13 @@ fn cases(clause: &Clause, options: &Options, profile: &Profile) -> Vec<Scenario>
     cases
 }
 
-/// Case `index` of a clause is the same for the same seed, on every machine and whatever else is selected.
-fn rng(seed: u64, id: ClauseId, index: u32) -> TestRng {
+/// Decides case `index` of what has this name: the same for the same seed, on every machine and whatever else is tried.
+pub(crate) fn rng(seed: u64, name: &str, index: u64) -> TestRng {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8..12].copy_from_slice(&index.to_le_bytes());
-    // FNV-1a of the id: stable, unlike the hashes of std.
-    let hash = id.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    bytes[8..16].copy_from_slice(&index.to_le_bytes());
+    // FNV-1a of the name: stable, unlike the hashes of std.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     bytes[16..24].copy_from_slice(&hash.to_le_bytes());

@@ -195,7 +195,7 @@ const STOP_SIGNALS: [(Sig, &str, &str); 10] = [
     (Sig::Winch, "WINCH", "28"),
 ];
 
-fn signal(word: &str) -> Result<Sig, String> {
+pub(super) fn signal(word: &str) -> Result<Sig, String> {
     let upper = word.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let known = STOP_SIGNALS.iter().find(|(_, its_name, number)| name == *its_name || upper == *number);
@@ -205,14 +205,14 @@ fn signal(word: &str) -> Result<Sig, String> {
     })
 }
 
-fn variable(word: &str) -> Result<(String, String), String> {
+pub(super) fn variable(word: &str) -> Result<(String, String), String> {
     match word.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
     }
 }
 
-fn duration(word: &str) -> Result<Duration, String> {
+pub(super) fn duration(word: &str) -> Result<Duration, String> {
     match humantime::parse_duration(word) {
         Ok(duration) if duration.is_zero() => Err("nothing can be tried in no time".to_owned()),
         Ok(duration) => Ok(duration),
@@ -220,7 +220,7 @@ fn duration(word: &str) -> Result<Duration, String> {
     }
 }
 
-fn factor(word: &str) -> Result<f64, String> {
+pub(super) fn factor(word: &str) -> Result<f64, String> {
     match word.parse::<f64>() {
         Ok(factor) if factor > 0.0 && factor <= 1000.0 => Ok(factor),
         _ => Err("expected a number above 0, at most 1000".to_owned()),

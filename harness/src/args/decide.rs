@@ -131,12 +131,16 @@ fn prefix(option: &str) -> String {
 }
 
 /// The command of the built-in reference server.
-fn reference(sockspec: &Path) -> Vec<String> {
+pub(super) fn reference(sockspec: &Path) -> Vec<String> {
     let program = sockspec.to_string_lossy().into_owned();
     std::iter::once(program).chain(REFERENCE_ARGS.map(str::to_owned)).collect()
 }
 
-fn check_globs(option: &'static str, globs: &[String], catalogue: &[&Clause]) -> Result<(), UsageError> {
+pub(super) fn check_globs(
+    option: &'static str,
+    globs: &[String],
+    catalogue: &[&Clause],
+) -> Result<(), UsageError> {
     for glob in globs {
         matching(option, glob, catalogue)?;
     }

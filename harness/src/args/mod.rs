@@ -8,8 +8,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::clause::Level;
 
+pub mod campaign;
 pub mod check;
 pub mod decide;
+pub mod fuzz;
 pub mod globs;
 pub mod program;
 
@@ -18,6 +20,7 @@ mod tests;
 
 pub use check::CheckArgs;
 pub use decide::{CheckOptions, UsageError};
+pub use fuzz::{FuzzArgs, MergeArgs, ReplayArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +29,7 @@ Examples:
   sockspec check --only 'reap.*' -v -- ./my-server {port}  one family, every clause of it
   sockspec check -- sockspec serve --defect never-reaps --port {port}
                                                            what a failure looks like
+  sockspec fuzz --time 60s -- ./my-server --port {port}    look for what only combinations show
   sockspec explain reap.every-child                        why it matters, and the cure
 
 Exit status: 0 conforms, 1 does not conform, 2 usage, 3 unknown, 130 interrupted.";
@@ -47,6 +51,12 @@ pub struct Args {
 pub enum Command {
     /// Verify a server: launch it, try every clause that applies, report.
     Check(Box<CheckArgs>),
+    /// Fuzz a server: enact generated lives of many clients, make what fails small, and keep it.
+    Fuzz(Box<FuzzArgs>),
+    /// Enact a kept case again: does it still fail?
+    Replay(ReplayArgs),
+    /// Join the reports of all shards of a campaign.
+    Merge(MergeArgs),
     /// Print the catalogue: every clause with its level and requirement.
     List(ListArgs),
     /// Explain one clause: why it matters, the classic bug, the cure, and how to see it fail.
@@ -213,13 +223,24 @@ pub fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Args
     let words: Vec<_> = words.into_iter().collect();
     let args = Args::try_parse_from(&words)?;
     let empty = words.last().is_some_and(|word| word == "--");
-    if let Command::Check(check) = &args.command
-        && (empty && check.command.is_empty() || check.command.first().is_some_and(String::is_empty))
+    let server = match &args.command {
+        Command::Check(check) => Some(&check.command),
+        Command::Fuzz(fuzz) => Some(&fuzz.command),
+        Command::Replay(replay) => Some(&replay.command),
+        Command::Merge(_)
+        | Command::List(_)
+        | Command::Explain(_)
+        | Command::Serve(_)
+        | Command::Doctor(_)
+        | Command::Completions { .. } => None,
+    };
+    if let Some(server) = server
+        && (empty && server.is_empty() || server.first().is_some_and(String::is_empty))
     {
         let mut command = <Args as clap::CommandFactory>::command();
         return Err(command.error(
             clap::error::ErrorKind::MissingRequiredArgument,
-            "no COMMAND after --; leave -- out to check the built-in reference server",
+            "no COMMAND after --; leave -- out for the built-in reference server",
         ));
     }
     Ok(args)

@@ -8,6 +8,7 @@ pub mod command_line;
 pub mod destination;
 pub mod doctor;
 pub mod explain;
+pub mod fuzz;
 pub mod json;
 pub mod keep;
 pub mod list;

@@ -101,7 +101,7 @@ pub(crate) fn isolation(rung: Isolation) -> &'static str {
 }
 
 /// "fork-per-connection server, backlog 128, one process for each connection".
-fn describe(profile: &Profile) -> String {
+pub(super) fn describe(profile: &Profile) -> String {
     let known = profile.model != Model::Unknown;
     let kind =
         if known { format!("{} server", profile.model) } else { "a server of unknown kind".to_owned() };

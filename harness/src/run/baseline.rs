@@ -252,13 +252,11 @@ fn client_limit(
     clients: u32,
     limits: &Limits,
 ) -> Result<Option<u32>, Error> {
-    let scenario = Scenario::served([
-        // With a short accept queue some come in only at their second or third SYN: that is no limit.
-        Step::Together((0..clients).map(|client| act(client, Act::Dial(To::Target))).collect()),
-        Step::Together((0..clients).map(|client| act(client, Act::Join)).collect()),
-        Step::Together((0..clients).map(|client| act(client, Act::Exchange(Payload::greeting()))).collect()),
-        Step::Look,
-    ]);
+    // With a short accept queue some come in only at their second or third SYN: that is no limit.
+    let dials = (0..clients).map(|client| act(client, Act::Dial(To::Target)));
+    let each = |what| Step::Together((0..clients).map(|client| act(client, what)).collect());
+    let then = [each(Act::Join), each(Act::Exchange(Payload::greeting())), Step::Look];
+    let scenario = Scenario::served(dials.chain(then));
     let trace = world.enact(target, &scenario, limits)?;
     let served = (0..clients).filter(|&client| trace.served(Client(client)).is_ok()).count();
     let served = u32::try_from(served).unwrap_or(clients);

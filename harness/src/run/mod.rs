@@ -1,34 +1,36 @@
 //! From a command to a report: baseline, plan, enactments, judgement, shrinking. It prints nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::case::Case;
 use crate::clause::{Clause, ClauseId, Host, Level, Need};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::outcome::{Cause, Counterexample, Failure, Finding, Outcome, Report, Status};
 use crate::plan::{Entry, Options, plan};
 use crate::profile::{Model, Profile};
-use crate::sandbox::{self, Hangup};
 use crate::scenario::Scenario;
 use crate::trace::{Isolation, Trace};
 use crate::verdict::Verdict;
 use crate::world::World;
-use crate::world::live::Live;
 
 mod baseline;
 mod cases;
+pub mod fuzz;
 mod outcomes;
 mod pool;
 mod settle;
 pub mod shrink;
+mod workers;
 
 use baseline::Baseline;
 use cases::Tally;
 use outcomes::{notes, outcome, outcomes};
 use pool::{Pool, Source};
 use settle::{Settled, Settler};
+use workers::workers;
 
 /// Clauses looked at again at once, for each job: most of that time is patience, not work.
 const CONFIRMED_AT_ONCE: usize = 3;
@@ -69,31 +71,38 @@ pub fn check(
     stop: &AtomicBool,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Report, Error> {
-    let allowed = sandbox::probe()?;
-    let isolation = sandbox::best(&allowed, options.isolation)?;
-    // On the host's own pids nobody bounds them for the target alone.
-    let process_limit = allowed.process_limit && isolation != Isolation::Loopback;
-    let host = Host { isolation, process_limit };
-    let workers = Workers { host, hangups: Mutex::default() };
+    let (workers, host) = workers(options.isolation)?;
     check_in(&workers, host, command, options, stop, tell)
 }
 
-/// Worker processes.
-struct Workers {
-    host: Host,
-    hangups: Mutex<Vec<Hangup>>,
+/// Fuzzes a server.
+///
+/// # Errors
+/// If the harness cannot work here at all.
+pub fn campaign(
+    command: &TargetCommand,
+    campaign: &fuzz::Campaign,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(fuzz::Event<'_>),
+) -> Result<fuzz::Campaigned, Error> {
+    let (workers, host) = workers(campaign.options.isolation)?;
+    let mut campaign = campaign.clone();
+    campaign.ranges.own_network &= host.isolation != Isolation::Loopback;
+    fuzz::campaign(&workers, host, command, &campaign, stop, tell)
 }
 
-impl Source for Workers {
-    fn open(&self) -> Result<Box<dyn World>, Error> {
-        let live = Live::start(self.host.isolation)?;
-        self.hangups.lock().unwrap_or_else(PoisonError::into_inner).push(live.hangup());
-        Ok(Box::new(live))
-    }
-
-    fn hang_up(&self) {
-        self.hangups.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Hangup::hang_up);
-    }
+/// Enacts a kept case again.
+///
+/// # Errors
+/// If the harness cannot work here at all, or is interrupted.
+pub fn replay(
+    command: &TargetCommand,
+    case: &Case,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<fuzz::replay::Replayed, Error> {
+    let (workers, host) = workers(options.isolation)?;
+    fuzz::replay::replay(&workers, host, command, case, options, stop)
 }
 
 /// Verifies a server in any worlds.
@@ -281,6 +290,7 @@ impl Run<'_> {
                     limits: &limits,
                     untried: &untried,
                     shrink_within,
+                    legal: false,
                 };
                 match unsettled {
                     Unsettled::Failure(failure) => settler.failure(world, *failure),

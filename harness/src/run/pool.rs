@@ -25,6 +25,7 @@ pub(super) trait Source: Sync {
 pub(super) struct Pool<'a> {
     source: &'a dyn Source,
     stop: &'a AtomicBool,
+    threads: usize,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -45,9 +46,10 @@ impl<'a> Pool<'a> {
         threads: usize,
         body: impl FnOnce(&Self) -> T,
     ) -> T {
-        let pool = Self { source, stop, waiting: Mutex::default(), changed: Condvar::new() };
+        let threads = threads.max(1);
+        let pool = Self { source, stop, threads, waiting: Mutex::default(), changed: Condvar::new() };
         thread::scope(|scope| {
-            for _ in 0..threads.max(1) {
+            for _ in 0..threads {
                 scope.spawn(|| pool.serve());
             }
             let result = body(&pool);
@@ -57,7 +59,8 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// Does all jobs, as many at once as there are worlds, and hands each result to `take` as it comes.
+    /// Does all jobs, as many at once as there are worlds, and hands each result to `take` as it comes. Jobs are asked
+    /// for as they are needed, so there may be any number of them.
     ///
     /// Returns whether all were done: not if the run is stopped, or `take` says that no more are wanted.
     pub(super) fn each<T: Send + 'static>(
@@ -66,16 +69,20 @@ impl<'a> Pool<'a> {
         mut take: impl FnMut(usize, Result<T, Error>) -> bool,
     ) -> bool {
         let (sender, results) = mpsc::channel();
+        let mut jobs = jobs.into_iter().enumerate();
         let mut left = 0;
-        for (index, job) in jobs.into_iter().enumerate() {
-            let sender = sender.clone();
-            left += 1;
-            self.push(Box::new(move |world| {
-                // The receiver is gone only when the results are no longer wanted.
-                let _ = sender.send((index, world.and_then(job)));
-            }));
-        }
-        while left > 0 {
+        loop {
+            for (index, job) in jobs.by_ref().take((2 * self.threads).saturating_sub(left)) {
+                let sender = sender.clone();
+                left += 1;
+                self.push(Box::new(move |world| {
+                    // The receiver is gone only when the results are no longer wanted.
+                    let _ = sender.send((index, world.and_then(job)));
+                }));
+            }
+            if left == 0 {
+                return true;
+            }
             match results.recv_timeout(STOP_EVERY) {
                 Ok((index, result)) => {
                     left -= 1;
@@ -93,7 +100,6 @@ impl<'a> Pool<'a> {
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
-        true
     }
 
     fn push(&self, job: Job) {

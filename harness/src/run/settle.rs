@@ -10,12 +10,14 @@ use crate::outcome::{Counterexample, Failure, Finding};
 use crate::profile::Profile;
 use crate::run::shrink::simpler;
 use crate::scenario::Scenario;
+use crate::scenario::model::is_legal;
 use crate::trace::{Fate, Trace, What};
 use crate::verdict::{Evidence, Kind, Verdict};
 use crate::world::World;
 
-/// Enactments that shrinking may cost.
+/// Enactments that shrinking may cost for a clause, and for a scenario that may be about anything.
 const TRIES_MAX: u32 = 80;
+const TRIES_MAX_ANY: u32 = 1500;
 /// While shrinking, a deadline is this part of the usual one: what is found so is confirmed with patience.
 const HASTE: f64 = 0.25;
 /// Further enactments that tell how often something happens that must never happen.
@@ -32,6 +34,8 @@ pub(super) struct Settler<'a> {
     /// Scenarios that nobody has enacted, since this clause had failed before.
     pub(super) untried: &'a [Scenario],
     pub(super) shrink_within: Duration,
+    /// Whether a smaller scenario must make sense step by step, as a generated one does.
+    pub(super) legal: bool,
 }
 
 /// What a clause comes to in the end.
@@ -137,10 +141,14 @@ impl Settler<'_> {
                 break;
             }
         }
+        let tries_max = if self.legal { TRIES_MAX_ANY } else { TRIES_MAX };
         let mut tries = 0;
         'smaller: loop {
             for scenario in simpler(&smallest.scenario) {
-                if tries >= TRIES_MAX || began.elapsed() >= self.shrink_within {
+                if self.legal && !is_legal(&scenario) {
+                    continue;
+                }
+                if tries >= tries_max || began.elapsed() >= self.shrink_within {
                     return Ok(smallest);
                 }
                 tries += 1;

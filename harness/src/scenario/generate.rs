@@ -6,7 +6,7 @@ use proptest::prelude::{Just, Strategy, any};
 use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 
-use crate::scenario::{Class, Cut, Payload, Scenario, Step};
+use crate::scenario::{Act, Class, Cut, Payload, Scenario, Step};
 
 /// The one scenario with these steps, after a usual launch.
 pub fn fixed(steps: impl IntoIterator<Item = Step>) -> BoxedStrategy<Scenario> {
@@ -34,6 +34,31 @@ pub fn cut() -> impl Strategy<Value = Cut> + Clone {
     (0..=16_u32).prop_map(|pieces| if pieces <= 1 { Cut::Whole } else { Cut::Pieces(pieces) })
 }
 
+/// The scenario with clients that come one after another where more would come at once than the queue holds.
+///
+/// When the queue fills between a SYN and the ACK that ends the handshake, the kernel drops the ACK: the client counts
+/// as connected, the server knows nothing of it, and what is sent then may be lost (tcp(7), `tcp_abort_on_overflow`).
+/// That is the kernel's doing, and no server's. One by one, a client finds room or is not yet connected.
+#[must_use]
+pub fn one_by_one(scenario: Scenario, backlog: u32) -> Scenario {
+    let comes = |step: &Step| matches!(step, Step::Do(_, Act::Connect(_) | Act::Visit(_)));
+    let chosen = |step: &Step| matches!(step, Step::Launch(_, setting) if setting.backlog.is_some() || setting.somaxconn.is_some());
+    if scenario.steps.iter().any(chosen) {
+        return scenario; // It has a queue of its own, and knows what it does.
+    }
+    let steps = scenario.steps.into_iter().flat_map(|step| match step {
+        Step::Together(inner) if inner.iter().filter(|step| comes(step)).count() > backlog as usize => {
+            let (mut steps, others): (Vec<Step>, Vec<Step>) = inner.into_iter().partition(comes);
+            if !others.is_empty() {
+                steps.push(Step::Together(others));
+            }
+            steps
+        }
+        step => vec![step],
+    });
+    Scenario { steps: steps.collect() }
+}
+
 /// Sizes around the places where buffers, pages and segments end, up to `max` bytes.
 pub fn edge(max: u64) -> impl Strategy<Value = u64> + Clone {
     let mut sizes: Vec<u64> = (0..=24)
@@ -44,4 +69,20 @@ pub fn edge(max: u64) -> impl Strategy<Value = u64> + Clone {
     sizes.sort_unstable();
     sizes.dedup();
     select(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{To, act};
+
+    #[test]
+    fn clients_that_the_queue_does_not_hold_come_one_by_one() {
+        let burst = Step::Together((0..4).map(|client| act(client, Act::Connect(To::Target))).collect());
+        let scenario = Scenario::served([burst]);
+        assert_eq!(one_by_one(scenario.clone(), 128), scenario);
+        let one_after_another = one_by_one(scenario, 3);
+        assert_eq!(one_after_another.steps[2..].len(), 4);
+        assert!(one_after_another.steps[2..].iter().all(|step| matches!(step, Step::Do(..))));
+    }
 }

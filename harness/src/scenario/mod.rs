@@ -6,10 +6,13 @@
 use serde::{Deserialize, Serialize};
 
 pub mod generate;
+pub mod lives;
+pub mod model;
 pub mod payload;
 pub mod setting;
 mod words;
 
+pub use lives::{Ranges, any};
 pub use payload::{Class, Cut, Payload};
 pub use setting::{Cwd, Disposition, Resource, Setting, Stdio};
 

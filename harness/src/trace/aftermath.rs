@@ -26,6 +26,10 @@ pub fn left_working(scenario: &Scenario) -> Result<(), Verdict> {
             Step::Signal(who, Sig::Stop) => {
                 let goes_on = |step: &&Step| match step {
                     Step::Signal(other, Sig::Cont) => other == who || matches!(other, Who::Tree(_)),
+                    // Who is killed was not what the server waits for.
+                    Step::Signal(other, Sig::Kill) => {
+                        other == who || matches!(other, Who::Children(_) | Who::Tree(_))
+                    }
                     _ => false,
                 };
                 witness(later.iter().any(goes_on), format!("{who} stays stopped"))?;
@@ -172,6 +176,21 @@ impl Trace {
             }
         }
         Ok(())
+    }
+
+    /// Whether the process that served this client was killed, or may have been: it was among children that were.
+    #[must_use]
+    pub fn is_bereaved(&self, client: Client) -> bool {
+        let mut came = false;
+        self.events.iter().any(|event| match &event.what {
+            What::Acted(acted) => {
+                came |= acted.client == client;
+                false
+            }
+            What::Signalled { who: Who::Serving(served), sig, .. } => *served == client && is_deadly(*sig),
+            What::Signalled { sig, pids, .. } => came && is_deadly(*sig) && !pids.is_empty(),
+            _ => false,
+        })
     }
 
     /// Pids that got this signal in this top-level step.

@@ -207,7 +207,12 @@ impl Trace {
                 format!("{client} waited for an end without having ended its own half"),
             )?;
             acts += 1;
-            at = self.act_served(acted, at)?;
+            at = self.act_served(acted, at).map_err(|verdict| match verdict {
+                Verdict::Fail(_) if self.is_bereaved(client) => {
+                    Verdict::Inconclusive(format!("the process that served {client} was killed"))
+                }
+                other => other,
+            })?;
         }
         witness(acts > 0, format!("{client} did nothing"))?;
         Ok(at)

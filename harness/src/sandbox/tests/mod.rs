@@ -338,23 +338,3 @@ fn a_fork_bomb_is_bounded_and_ended() {
     let found = request(&mut worker, rungs()[0], Deed::Bomb, DEADLINE).unwrap();
     assert_eq!(String::from_utf8_lossy(&found), "bounded");
 }
-
-#[test]
-#[ignore = "a measurement: run it alone, in a release build"]
-fn how_long_an_empty_enactment_takes() {
-    const TIMES: u32 = 500;
-    let mut worker = Worker::start("test").unwrap();
-    for isolation in rungs() {
-        let mut each: Vec<Duration> = (0..TIMES)
-            .map(|_| {
-                let start = Instant::now();
-                request(&mut worker, isolation, Deed::Nothing, DEADLINE).unwrap();
-                start.elapsed()
-            })
-            .collect();
-        each.sort_unstable();
-        let total: Duration = each.iter().sum();
-        let (median, worst) = (each[each.len() / 2], each[each.len() - 1]);
-        eprintln!("{isolation:?}: median {median:?}, mean {:?}, worst {worst:?}", total / TIMES);
-    }
-}

@@ -126,7 +126,8 @@ pub(super) fn came_back(trace: &Trace, client: Client) -> Result<(), Verdict> {
     short |= open.is_none_or(owes) || trace.acts(client).any(refused);
     // An act that could send nothing any more leaves nothing owed: the end came too early all the same.
     short |= trace.acts(client).any(|acted| acted.fate == Fate::Ended);
-    if short { trace.served(client).map(drop) } else { Ok(()) }
+    // What a killed process had not yet sent is nobody's debt.
+    if short && !trace.is_bereaved(client) { trace.served(client).map(drop) } else { Ok(()) }
 }
 
 /// Ends well if every client got back all that it sent.

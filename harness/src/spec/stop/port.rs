@@ -157,7 +157,7 @@ mod tests {
         assert!(matches!(judged(orphan_listens()), Verdict::Fail(_)));
         assert!(matches!(judged(Look::default()), Verdict::Pass(_)));
         let still = crate::trace::build::serving();
-        assert!(matches!(judged(still), Verdict::Inconclusive(_)));
+        assert!(matches!(judged(still), Verdict::NotApplicable(_)));
     }
 
     #[test]
