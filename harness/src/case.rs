@@ -10,11 +10,14 @@ use thiserror::Error;
 use crate::clause::ClauseId;
 use crate::command::TargetCommand;
 use crate::scenario::Scenario;
-use crate::trace::Isolation;
+use crate::trace::{Isolation, Trace};
 use crate::verdict::Evidence;
 
 /// The schema of a case file.
 pub const SCHEMA: &str = "sockspec.case/1";
+
+/// Where cases are kept, from the current directory.
+pub const DIR: &str = ".sockspec/cases";
 
 /// A failing scenario and the circumstances in which it was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,17 +73,56 @@ impl Case {
     }
 }
 
+/// The schema of a saved trace.
+pub const TRACE_SCHEMA: &str = "sockspec.trace/1";
+
+/// What was seen when a case failed: it can be judged again on any machine, without the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedTrace {
+    /// [`TRACE_SCHEMA`].
+    pub schema: String,
+    /// The case.
+    pub case: Case,
+    /// What was seen.
+    pub trace: Trace,
+}
+
+impl SavedTrace {
+    /// Writes it to `DIR/ID.trace`.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub fn keep(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join(format!("{}.trace", self.case.id())), serde_json::to_vec(self)?)
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds something else.
+    pub fn load(file: &Path) -> Result<Self, CaseError> {
+        let text = fs::read(file).map_err(|error| CaseError::Read(file.to_owned(), error))?;
+        let saved: Self =
+            serde_json::from_slice(&text).map_err(|error| CaseError::Format(file.to_owned(), error))?;
+        if saved.schema != TRACE_SCHEMA {
+            return Err(CaseError::Schema(file.to_owned(), saved.schema));
+        }
+        Ok(saved)
+    }
+}
+
 /// Why a case cannot be read.
 #[derive(Debug, Error)]
 pub enum CaseError {
     /// The file system.
     #[error("read {0}")]
     Read(PathBuf, #[source] io::Error),
-    /// Not a case.
-    #[error("{0} is no case file")]
+    /// Neither a case nor a saved trace.
+    #[error("{0} holds something else than was asked for")]
     Format(PathBuf, #[source] serde_json::Error),
     /// Of another schema.
-    #[error("{0} has the schema {1:?}; this program reads {SCHEMA:?}")]
+    #[error("{0} has the schema {1:?}; this program reads {SCHEMA:?} and {TRACE_SCHEMA:?}")]
     Schema(PathBuf, String),
     /// Neither a file nor a name.
     #[error("{0}: no such file, and no case of this name in {1}")]

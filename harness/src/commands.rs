@@ -1,21 +1,19 @@
 //! The commands `fuzz`, `replay` and `merge`.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use sockspec::args::fuzz::{EmitArg, FuzzFormat};
 use sockspec::args::{FuzzArgs, MergeArgs, ReplayArgs, When, campaign};
-use sockspec::case::{self, Case};
+use sockspec::case::{self, Case, SavedTrace, TRACE_SCHEMA};
 use sockspec::exit_code::ExitCode;
 use sockspec::plan::Options;
 use sockspec::report::fuzz::{self as report, Document};
 use sockspec::run;
 use sockspec::run::fuzz::replay::{self, Replayed};
 use sockspec::run::fuzz::{Campaign, Event, Tally};
-use sockspec::trace::Trace;
 use sockspec::verdict::Verdict;
 
 use super::{Ended, Failure, catalogue, choice, send, show, stop_on_signals, styled, width};
@@ -34,8 +32,13 @@ pub(super) fn fuzz(typed: &FuzzArgs, color: When) -> Ended {
     let ran = run::campaign(&command, &campaign, &stop, &mut |event| teller.tell(&event));
     teller.bar.finish_and_clear();
     let result = ran.map_err(Failure::unknown)?;
+    let not_kept = |error| Failure::usage(format!("write {}: {error}", typed.cases_dir.display()));
     if let Some(error) = teller.error {
-        return Err(Failure::usage(format!("write {}: {error}", typed.cases_dir.display())));
+        return Err(not_kept(error));
+    }
+    for (case, trace) in &result.found {
+        let saved = SavedTrace { schema: TRACE_SCHEMA.to_owned(), case: case.clone(), trace: trace.clone() };
+        saved.keep(&typed.cases_dir).map_err(not_kept)?;
     }
     let kept: Vec<String> = result
         .found
@@ -160,10 +163,11 @@ impl<'a> Teller<'a> {
 }
 
 pub(super) fn replay(typed: &ReplayArgs, color: When) -> Ended {
-    let case = case::find(&typed.case, &typed.cases_dir).map_err(Failure::usage)?;
     if let Some(file) = &typed.judge {
-        return judge(&case, file);
+        return judge(&SavedTrace::load(file).map_err(Failure::usage)?, color);
     }
+    let meant = typed.case.as_deref().unwrap_or_default();
+    let case = case::find(meant, &typed.cases_dir).map_err(Failure::usage)?;
     let target = campaign::replayed(typed, &case).map_err(Failure::usage)?;
     if let Some(language) = typed.emit {
         return emit(&Case { target, ..case }, language);
@@ -203,18 +207,15 @@ fn answer(case: &Case, replayed: Replayed, color: When) -> Ended {
     Ok(code.into())
 }
 
-/// Judges a trace that was saved: of the scenario of the case, by its clause.
-fn judge(case: &Case, file: &Path) -> Ended {
-    let named = |problem: String| Failure::usage(format!("{}: {problem}", file.display()));
-    let text = std::fs::read(file).map_err(|error| named(error.to_string()))?;
-    let trace: Trace = serde_json::from_slice(&text).map_err(|error| named(format!("no trace: {error}")))?;
-    let verdict = replay::judge(&case.clause, &case.scenario, &trace).map_err(Failure::unknown)?;
-    let replayed = match verdict {
+/// Judges a trace that was saved.
+fn judge(saved: &SavedTrace, color: When) -> Ended {
+    let SavedTrace { case, trace, .. } = saved;
+    let replayed = match replay::judge(&case.clause, &case.scenario, trace).map_err(Failure::unknown)? {
         Verdict::Fail(evidence) => Replayed::Failed { evidence, after: 1 },
         Verdict::Pass(seen) => Replayed::Fixed { seen, times: 1 },
         Verdict::Inconclusive(doubt) | Verdict::NotApplicable(doubt) => Replayed::Unknown(doubt),
     };
-    answer(case, replayed, When::Auto)
+    answer(case, replayed, color)
 }
 
 fn emit(case: &Case, language: EmitArg) -> Ended {

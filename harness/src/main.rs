@@ -15,6 +15,7 @@ use sockspec::args::{
     self, Args, CheckArgs, CheckOptions, Command, DoctorArgs, ExplainArgs, Format, ListArgs, ServeArgs,
     Served, When, decide,
 };
+use sockspec::case;
 use sockspec::clause::Clause;
 use sockspec::exit_code::ExitCode;
 use sockspec::outcome::Report;
@@ -85,7 +86,9 @@ fn catalogue() -> Vec<&'static Clause> {
 
 fn check(typed: CheckArgs, color: When) -> Ended {
     let sockspec = std::env::current_exe().map_err(Failure::unknown)?;
-    let decided = CheckOptions::decide(typed, &catalogue(), &sockspec).map_err(Failure::usage)?;
+    let mut decided = CheckOptions::decide(typed, &catalogue(), &sockspec).map_err(Failure::usage)?;
+    let saved = case::kept(Path::new(case::DIR), &decided.command.argv).map_err(Failure::usage)?;
+    decided.options.saved = saved.into_iter().map(|case| (case.clause, case.scenario)).collect();
     let destination =
         Destination::probe(decided.output.as_deref()).map_err(not_writable(decided.output.as_deref()))?;
     if let Some(keep) = decided.keep.as_deref() {

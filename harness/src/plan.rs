@@ -40,6 +40,8 @@ pub struct Options {
     pub timeout_scale: f64,
     /// The rung of the isolation ladder; the best one if it is not said.
     pub isolation: Option<Isolation>,
+    /// Scenarios that once broke a clause: they are tried for it too.
+    pub saved: Vec<(String, Scenario)>,
     /// Options that must be said again to repeat a run ("--clients 40").
     pub repeat: Vec<String>,
 }
@@ -59,6 +61,7 @@ impl Default for Options {
             shrink_within: Duration::from_secs(8),
             timeout_scale: 1.0,
             isolation: None,
+            saved: Vec::new(),
             repeat: Vec::new(),
         }
     }
@@ -124,7 +127,8 @@ fn unmet(clause: &Clause, options: &Options, profile: &Profile, host: Host) -> O
 /// The scenarios of a clause: those that the seed decides, each once.
 fn cases(clause: &Clause, options: &Options, profile: &Profile) -> Vec<Scenario> {
     let strategy = (clause.scenarios)(profile);
-    let mut cases: Vec<Scenario> = Vec::new();
+    let saved = options.saved.iter().filter(|(id, _)| id == clause.id.0);
+    let mut cases: Vec<Scenario> = saved.map(|(_, scenario)| scenario.clone()).collect();
     for index in 0..options.effort.cases() {
         let mut runner =
             TestRunner::new_with_rng(Config::default(), rng(options.seed, clause.id.0, u64::from(index)));

@@ -114,6 +114,7 @@ impl CheckOptions {
                 shrink_within: defaults.shrink_within,
                 timeout_scale: args.timeout_scale,
                 isolation: args.isolation.rung(),
+                saved: Vec::new(),
                 repeat,
             },
             require: args.require.map(|super::Require::Full| Isolation::Full),

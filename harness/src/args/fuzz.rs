@@ -86,7 +86,7 @@ pub struct FuzzArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "The report")]
     pub format: FuzzFormat,
     /// Where cases are kept, and looked for: those kept for this command are tried first.
-    #[arg(long, value_name = "DIR", default_value = ".sockspec/cases", help_heading = "The report")]
+    #[arg(long, value_name = "DIR", default_value = crate::case::DIR, help_heading = "The report")]
     pub cases_dir: PathBuf,
     /// Prints the failure and the last line only; no progress.
     #[arg(long, short, help_heading = "The report")]
@@ -150,17 +150,17 @@ Exit status:
 #[command(after_help = REPLAY_HELP)]
 pub struct ReplayArgs {
     /// A case: a file, or its name in --cases-dir.
-    #[arg(value_name = "CASE")]
-    pub case: String,
-    /// Judges this trace, as `fuzz` and `check --keep` write it, instead of launching anything.
-    #[arg(long, value_name = "TRACE", conflicts_with_all = ["emit", "command"])]
+    #[arg(value_name = "CASE", required_unless_present = "judge")]
+    pub case: Option<String>,
+    /// Judges a saved trace, as `fuzz` keeps it beside each case (ID.trace), and launches nothing.
+    #[arg(long, value_name = "TRACE", conflicts_with_all = ["emit", "command", "case"])]
     pub judge: Option<PathBuf>,
     /// Prints a standalone program that shows the case without sockspec. It is run first, and not printed if it does
     /// not show it.
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     pub emit: Option<EmitArg>,
     /// Where names of cases are looked for.
-    #[arg(long, value_name = "DIR", default_value = ".sockspec/cases")]
+    #[arg(long, value_name = "DIR", default_value = crate::case::DIR)]
     pub cases_dir: PathBuf,
     /// Multiplies every deadline.
     #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true, value_parser = factor)]

@@ -174,7 +174,15 @@ mod tests {
         let (mut sleeper, pid) = sleeper();
         observer.launched(Instance(4), pid);
 
-        let look = observer.look_thoroughly(&dirs(&[pid])).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let look = loop {
+            let look = observer.look_thoroughly(&dirs(&[pid])).unwrap();
+            let asleep = look.process(pid).unwrap().state == 'S' && observer.usage().switches > 0;
+            if asleep || std::time::Instant::now() > deadline {
+                break look;
+            }
+            std::thread::yield_now();
+        };
         let process = look.process(pid).unwrap();
         assert_eq!((process.instance, process.ppid, process.comm.as_str()), (Instance(4), 1, "sleep"));
         assert!(process.exe.starts_with('/') && process.threads == 1 && process.fds_readable);

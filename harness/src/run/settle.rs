@@ -20,6 +20,11 @@ const TRIES_MAX: u32 = 80;
 const TRIES_MAX_ANY: u32 = 1500;
 /// While shrinking, a deadline is this part of the usual one: what is found so is confirmed with patience.
 const HASTE: f64 = 0.25;
+/// How often a smaller scenario must fail, and in how many enactments: where the failure is sure, where it is sure and
+/// cheap to see, and where it comes only now and then.
+const SURELY: (u32, u32) = (1, 1);
+const ALWAYS: (u32, u32) = (2, 2);
+const SOMETIMES: (u32, u32) = (1, 4);
 /// Further enactments that tell how often something happens that must never happen.
 const REPEATS: u32 = 2;
 /// Further enactments that tell a slow server from one that fails now and then.
@@ -52,16 +57,20 @@ impl Settler<'_> {
     /// deadline; else see [`Settler::late`].
     pub(super) fn failure(&self, world: &mut dyn World, failure: Failure) -> Result<Settled, Error> {
         let kind = failure.evidence.kind;
-        let smallest = self.shrink(world, failure.clone())?;
-        let shrunk = smallest.scenario != failure.scenario;
-        for candidate in [Some(smallest), shrunk.then(|| failure.clone())].into_iter().flatten() {
+        let mut smaller = self.shrink(world, failure.clone())?;
+        // The smallest one may fail less often than those before it: then one of them stands.
+        let last = smaller.len() - 1;
+        let mut trials = 0;
+        for at in [Some(last), (last > 1).then_some(last / 2), (last > 0).then_some(0)].into_iter().flatten() {
+            let candidate = smaller.swap_remove(at);
             let (failures, again) = self.repeat(world, &candidate, kind)?;
             if let Some(confirmed) = again {
                 return Ok(failed(confirmed, (failures + 1, repeats(kind) + 1)));
             }
+            trials += repeats(kind);
         }
         match kind {
-            Kind::Seen => Ok(failed(failure, (1, 1 + repeats(kind) * (1 + u32::from(shrunk))))),
+            Kind::Seen => Ok(failed(failure, (1, 1 + trials))),
             Kind::Missing => self.late(world, &failure),
         }
     }
@@ -127,41 +136,77 @@ impl Settler<'_> {
         Ok((failures, last))
     }
 
-    /// Looks for smaller scenarios that fail in the same way, until none does, or tries or time are used up.
-    fn shrink(&self, world: &mut dyn World, mut smallest: Failure) -> Result<Failure, Error> {
+    /// Looks for smaller scenarios that fail in the same way, until none does, or tries or time are used up. Returns the
+    /// failures on the way there, the first one first.
+    fn shrink(&self, world: &mut dyn World, failure: Failure) -> Result<Vec<Failure>, Error> {
         let began = Instant::now();
         let hasty = self.limits.scaled(HASTE);
+        let is_over = || began.elapsed() >= self.shrink_within;
+        let mut smaller = vec![failure];
         // What came after the first thing missed has only more to wait for.
-        for scenario in up_to_what_was_missed(&smallest) {
-            let (verdict, trace) = self.enact(world, &scenario, &hasty)?;
-            if let Verdict::Fail(evidence) = verdict
-                && same_kind(&evidence, &smallest.evidence)
-            {
-                smallest = Failure { scenario, trace, evidence };
+        for scenario in up_to_what_was_missed(&smaller[0]) {
+            if let Some(failure) = self.fails(world, &scenario, &hasty, &smaller[0].evidence, SURELY)? {
+                smaller.push(failure);
                 break;
             }
         }
+        if is_over() {
+            return Ok(smaller);
+        }
+        // What fails only now and then gets several chances; what fails always must do so to the end.
+        let first = &smaller[smaller.len() - 1];
+        let surely = self.fails(world, &first.scenario, &hasty, &first.evidence, ALWAYS)?.is_some();
+        let chances = match (surely, first.evidence.kind) {
+            (true, Kind::Seen) => ALWAYS,
+            (true, Kind::Missing) => SURELY,
+            (false, _) => SOMETIMES,
+        };
         let tries_max = if self.legal { TRIES_MAX_ANY } else { TRIES_MAX };
         let mut tries = 0;
         'smaller: loop {
+            let smallest = &smaller[smaller.len() - 1];
             for scenario in simpler(&smallest.scenario) {
                 if self.legal && !is_legal(&scenario) {
                     continue;
                 }
-                if tries >= tries_max || began.elapsed() >= self.shrink_within {
-                    return Ok(smallest);
+                if tries >= tries_max || is_over() {
+                    return Ok(smaller);
                 }
                 tries += 1;
-                let (verdict, trace) = self.enact(world, &scenario, &hasty)?;
-                if let Verdict::Fail(evidence) = verdict
-                    && same_kind(&evidence, &smallest.evidence)
-                {
-                    smallest = Failure { scenario, trace, evidence };
+                if let Some(failure) = self.fails(world, &scenario, &hasty, &smallest.evidence, chances)? {
+                    smaller.push(failure);
                     continue 'smaller;
                 }
             }
-            return Ok(smallest);
+            return Ok(smaller);
         }
+    }
+
+    /// Enacts a scenario so many times at most, until it has failed so many times in the same way.
+    fn fails(
+        &self,
+        world: &mut dyn World,
+        scenario: &Scenario,
+        limits: &Limits,
+        like: &Evidence,
+        (wanted, chances): (u32, u32),
+    ) -> Result<Option<Failure>, Error> {
+        let mut failures = 0;
+        for chance in 0..chances {
+            let (verdict, trace) = self.enact(world, scenario, limits)?;
+            if let Verdict::Fail(evidence) = verdict
+                && same_kind(&evidence, like)
+            {
+                failures += 1;
+                if failures == wanted {
+                    return Ok(Some(Failure { scenario: scenario.clone(), trace, evidence }));
+                }
+            }
+            if failures + chances - chance - 1 < wanted {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     fn enact(

@@ -1,6 +1,6 @@
 //! Looks for a smaller scenario that fails in the same way: fewer clients, fewer steps, smaller payloads.
 
-use crate::scenario::{Act, Class, Client, Condition, Cut, Payload, Scenario, Setting, Step, Who};
+use crate::scenario::{Act, Class, Client, Condition, Cut, Payload, Scenario, Setting, Sig, Step, Who};
 
 /// Scenarios that are each a little simpler than this one, the boldest first.
 ///
@@ -21,6 +21,8 @@ pub fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     if clients.len() > 1 {
         found.extend(clients.iter().rev().map(|client| without(scenario, &[*client])));
     }
+    found.extend(fewer_stretches(scenario));
+    found.extend(without_a_stop(scenario));
     found.extend(fewer_steps(scenario));
     found.extend(plainer_settings(scenario));
     found.extend(smaller_payloads(scenario));
@@ -76,13 +78,56 @@ fn filtered(steps: &[Step], stays: &dyn Fn(&Step) -> bool) -> Vec<Step> {
         .collect()
 }
 
+fn is_removable(step: &Step) -> bool {
+    matches!(step, Step::Do(..) | Step::Signal(..) | Step::Limit(..) | Step::Together(_))
+}
+
+/// The scenario without one half, quarter or eighth of what is done in it.
+fn fewer_stretches(scenario: &Scenario) -> Vec<Scenario> {
+    let len = scenario.steps.len();
+    let mut found = Vec::new();
+    for parts in [2, 4, 8] {
+        let size = len / parts;
+        if size < 2 {
+            break;
+        }
+        for start in (0..len).step_by(size).rev() {
+            let gone = |index: usize| (start..start + size).contains(&index);
+            let steps = scenario.steps.iter().enumerate();
+            let steps = steps.filter(|(index, step)| !(gone(*index) && is_removable(step)));
+            found.push(Scenario { steps: steps.map(|(_, step)| step.clone()).collect() });
+        }
+    }
+    found
+}
+
+/// The scenario without one of its stops: the signal, the wait for it, and the signal by which it goes on.
+fn without_a_stop(scenario: &Scenario) -> Vec<Scenario> {
+    let stops = scenario.steps.iter().enumerate().filter_map(|(index, step)| match step {
+        Step::Signal(who, Sig::Stop) => Some((index, *who)),
+        _ => None,
+    });
+    stops
+        .map(|(stop, stopped)| {
+            let mut steps = scenario.steps.clone();
+            let goes_on = |step: &Step| *step == Step::Signal(stopped, Sig::Cont);
+            if let Some(after) = steps[stop..].iter().position(goes_on) {
+                steps.remove(stop + after);
+            }
+            steps.remove(stop);
+            if steps.get(stop) == Some(&Step::Await(Condition::Stopped(stopped))) {
+                steps.remove(stop);
+            }
+            Scenario { steps }
+        })
+        .collect()
+}
+
 /// The scenario with one step less, for each step that does something.
 fn fewer_steps(scenario: &Scenario) -> Vec<Scenario> {
-    let removable =
-        |step: &Step| matches!(step, Step::Do(..) | Step::Signal(..) | Step::Limit(..) | Step::Together(_));
     (0..scenario.steps.len())
         .rev()
-        .filter(|&index| removable(&scenario.steps[index]))
+        .filter(|&index| is_removable(&scenario.steps[index]))
         .map(|index| {
             let mut steps = scenario.steps.clone();
             steps.remove(index);
@@ -191,6 +236,18 @@ mod tests {
         let shrunk = minimum(scenario, &|s| largest(s) > 4096);
         assert_eq!(largest(&shrunk), 4097);
         assert_eq!(shrunk.clients().len(), 1);
+    }
+
+    #[test]
+    fn a_stop_goes_with_its_end() {
+        let tree = Who::Tree(crate::scenario::Instance(0));
+        let scenario = Scenario::served([
+            Step::Signal(tree, Sig::Stop),
+            Step::Await(Condition::Stopped(tree)),
+            act(0, Act::Connect(To::Target)),
+            Step::Signal(tree, Sig::Cont),
+        ]);
+        assert_eq!(without_a_stop(&scenario), [Scenario::served([act(0, Act::Connect(To::Target))])]);
     }
 
     #[test]
