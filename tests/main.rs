@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod command_line;
+mod emit;
 mod remains;
 mod tidy;

@@ -52,7 +52,8 @@ impl Class {
     ];
 
     /// The bytes that are drawn from; empty for any byte.
-    fn palette(self) -> &'static [u8] {
+    #[must_use]
+    pub fn palette(self) -> &'static [u8] {
         match self {
             Self::Any | Self::Ramp => b"",
             Self::Line | Self::Text => b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-",
