@@ -3,5 +3,6 @@
 
 mod command_line;
 mod emit;
+mod fuzz;
 mod remains;
 mod tidy;

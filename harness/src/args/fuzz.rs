@@ -36,7 +36,7 @@ pub struct FuzzArgs {
     /// Begins no further case after so long, such as 30s or 2min. [default: 60s, if --cases is not given]
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "How much")]
     pub time: Option<Duration>,
-    /// Ends after so many cases.
+    /// Ends after so many cases, those of all shards together.
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..), help_heading = "How much")]
     pub cases: Option<u64>,

@@ -61,7 +61,8 @@ impl Settler<'_> {
         // The smallest one may fail less often than those before it: then one of them stands.
         let last = smaller.len() - 1;
         let mut trials = 0;
-        for at in [Some(last), (last > 1).then_some(last / 2), (last > 0).then_some(0)].into_iter().flatten() {
+        for at in [Some(last), (last > 1).then_some(last / 2), (last > 0).then_some(0)].into_iter().flatten()
+        {
             let candidate = smaller.swap_remove(at);
             let (failures, again) = self.repeat(world, &candidate, kind)?;
             if let Some(confirmed) = again {

@@ -289,11 +289,16 @@ impl Story<'_> {
 
     fn while_stopped(&mut self, Client(client): Client, what: u8, payload: Payload) {
         let payload = Payload { len: payload.len.min(UNREAD_MAX / 4), ..payload };
+        let own_process = self.profile.forks && self.profile.concurrent;
         match (self.model.life(Client(client)), what % 8) {
             (Life::Open(_), 0 | 1) => self.all([act(client, Act::Send(payload))]),
             (Life::Open(_), 2) => self.all([act(client, Act::HalfClose)]),
             (Life::Open(_) | Life::Dialled, 3) => self.all([act(client, Act::Close)]),
             (Life::Open(_) | Life::Dialled, 4) => self.all([act(client, Act::Reset)]),
+            (Life::Open(_), 5) if own_process => {
+                self.all([Step::Signal(Who::Serving(Client(client)), Sig::Kill)]);
+            }
+            (_, 6) if own_process => self.all([Step::Signal(Who::Children(Instance(0)), Sig::Kill)]),
             _ => self.resume(),
         }
     }

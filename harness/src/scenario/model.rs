@@ -111,7 +111,8 @@ impl Model {
                     (Life::Open(talk) | Life::Stopped(talk), Sig::Kill) if talk.served => Life::Orphaned,
                     _ => return false,
                 };
-                !self.stopped && self.clients.insert(client, next).is_some()
+                // SIGKILL ends what is stopped too: so several deaths meet a parent that does not look.
+                (!self.stopped || sig == Sig::Kill) && self.clients.insert(client, next).is_some()
             }
             (Who::Children(_), Sig::Kill) => {
                 let known = self.present().all(|(_, life)| match life {
@@ -122,7 +123,7 @@ impl Model {
                 for life in self.clients.values_mut().filter(|life| **life != Life::Away) {
                     *life = Life::Orphaned;
                 }
-                known && !self.stopped
+                known
             }
             // What nobody waits for, and the default is to ignore.
             (Who::Acceptor(_), Sig::Chld | Sig::Cont | Sig::Winch | Sig::Urg) => !self.stopped,
@@ -156,8 +157,10 @@ fn next(life: Life, act: &Act, stopped: bool) -> Option<Life> {
         (Life::Dialled | Life::Open(_) | Life::Stopped(_) | Life::Orphaned, Act::Close | Act::Reset) => {
             Life::Away
         }
-        (Life::Open(talk), Act::Exchange(_) | Act::PingPong(_)) if !stopped && !talk.shut => {
-            Life::Open(Talk { served: true, unread: 0, ..talk })
+        (Life::Open(talk), Act::Exchange(payload) | Act::PingPong(payload)) if !stopped && !talk.shut => {
+            // Nothing sent, nothing seen: perhaps nobody has accepted it yet.
+            let served = talk.served || talk.unread + payload.len > 0;
+            Life::Open(Talk { served, unread: 0, ..talk })
         }
         (Life::Open(talk), Act::Send(payload)) if !talk.shut => {
             let unread = talk.unread + payload.len;

@@ -4,30 +4,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use proptest::strategy::{Strategy as _, ValueTree as _};
-use proptest::test_runner::{Config, TestRunner};
-
 use crate::case::{Case, Found, SCHEMA};
 use crate::clause::{Clause, ClauseId, Host};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::outcome::{Counterexample, Failure};
-use crate::plan::{Options, rng};
+use crate::plan::Options;
 use crate::profile::Profile;
 use crate::run::baseline::{self, Baseline};
 use crate::run::pool::{Pool, Source};
 use crate::run::settle::Settler;
-use crate::scenario::{Ranges, Scenario, any};
+use crate::scenario::{Ranges, Scenario};
 use crate::trace::{Isolation, Trace};
 use crate::world::World;
 
 pub mod conditions;
+mod drawn;
 pub mod oracles;
 pub mod replay;
 #[cfg(test)]
 mod tests;
 
 use conditions::CONDITIONS;
+pub use drawn::scenario;
 use oracles::{Said, ask};
 
 /// How long to look for a smaller scenario.
@@ -40,7 +39,7 @@ pub struct Campaign {
     pub options: Options,
     /// What is drawn from.
     pub ranges: Ranges,
-    /// Cases, at most.
+    /// Cases, at most, of all shards together.
     pub cases: Option<u64>,
     /// Which part of all cases this is.
     pub shard: Shard,
@@ -123,16 +122,11 @@ pub struct Campaigned {
     pub not_serving: Option<String>,
 }
 
-/// The scenario of case `index` of a seed: the same on every machine.
-#[must_use]
-pub fn scenario(ranges: &Ranges, profile: &Profile, seed: u64, index: u64) -> Option<Scenario> {
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng(seed, "fuzz", index));
-    any(ranges, profile).new_tree(&mut runner).ok().map(|tree| tree.current())
-}
-
 /// What one case came to.
 struct Enacted {
     index: u64,
+    /// Whether it was generated as the lives of clients, and shrinks as such.
+    lives: bool,
     said: Said,
     conditions: Vec<usize>,
     /// The trace, if a clause failed.
@@ -236,7 +230,8 @@ impl Under<'_> {
     }
 
     fn is_over(&self, next: u64) -> bool {
-        self.campaign.cases.is_some_and(|cases| next >= cases)
+        let Shard { part, of } = self.campaign.shard;
+        self.campaign.cases.is_some_and(|cases| next * of + part > cases)
             || self.campaign.options.time.is_some_and(|time| self.began.elapsed() >= time)
     }
 
@@ -265,15 +260,17 @@ impl Under<'_> {
             let (profile, ranges, seed) =
                 (Arc::clone(&self.profile), self.campaign.ranges.clone(), self.campaign.options.seed);
             Some(move |world: &mut dyn World| {
-                let scenario = known.or_else(|| scenario(&ranges, &profile, seed, index)).unwrap_or_default();
+                let drawn = known.map(|known| (known, None));
+                let drawn = drawn.or_else(|| scenario(&ranges, &profile, &oracles, seed, index));
+                let (scenario, only) = drawn.unwrap_or_default();
                 let mut trace = world.enact(&target, &scenario, &limits)?;
                 trace.circumstances.profile = Some((*profile).clone());
-                let said = ask(&oracles, &scenario, &trace);
+                let said = ask(&oracles, only, &scenario, &trace);
                 let met =
                     |(at, (_, met)): (usize, &conditions::Condition)| met(&scenario, &trace).then_some(at);
                 let conditions = CONDITIONS.iter().enumerate().filter_map(met).collect();
                 let failure = (!said.failed.is_empty()).then_some((scenario, trace));
-                Ok(Enacted { index, said, conditions, failure })
+                Ok(Enacted { index, lives: only.is_none(), said, conditions, failure })
             })
         });
         let mut known: Vec<ClauseId> = result.found.iter().filter_map(|(case, _)| case.clause_id()).collect();
@@ -318,7 +315,7 @@ impl Under<'_> {
         else {
             return;
         };
-        let clause = oracles[at];
+        let (clause, lives) = (oracles[at], enacted.lives);
         let failure = Failure { scenario, trace, evidence };
         tell(Event::Failed(&self.case(clause.id, &failure, (1, 1), index, result)));
         let (target, profile) = (result.target.clone(), Arc::clone(&self.profile));
@@ -331,7 +328,7 @@ impl Under<'_> {
                 limits: &limits,
                 untried: &[],
                 shrink_within: SHRINK_WITHIN,
-                legal: true,
+                legal: lives,
             };
             settler.failure(world, failure)
         };

@@ -11,16 +11,13 @@ use crate::verdict::{Evidence, Verdict};
 /// Families in the order in which they name a failure that several clauses see: what is nearest to the cause first.
 const NEAREST: [&str; 8] = ["echo", "close", "reap", "fd", "fork", "accept", "listen", "limits"];
 
-/// Clauses that ask for circumstances of their own, and take other ones for a failure.
-const OTHERS: [&str; 0] = [];
-
 /// The clauses that apply to this server and can be judged from any trace; the one that names a failure best first.
 #[must_use]
 pub fn oracles(options: &Options, profile: &Profile, host: Host) -> Vec<&'static Clause> {
     let rank = |clause: &Clause| NEAREST.iter().position(|family| *family == clause.id.family());
     let mut oracles: Vec<&'static Clause> = spec::catalogue()
         .filter(|clause| clause.level > Level::May && options.selects(clause))
-        .filter(|clause| rank(clause).is_some() && !OTHERS.contains(&clause.id.0))
+        .filter(|clause| rank(clause).is_some())
         .filter(|clause| clause.needs.iter().all(|need| need.unmet(profile, host).is_none()))
         .collect();
     oracles.sort_by_key(|clause| (std::cmp::Reverse(clause.level), rank(clause)));
@@ -34,9 +31,11 @@ pub(super) struct Said {
     pub(super) failed: Vec<(usize, Evidence)>,
 }
 
-pub(super) fn ask(oracles: &[&Clause], scenario: &Scenario, trace: &Trace) -> Said {
+/// Asks all of them, or only one.
+pub(super) fn ask(oracles: &[&Clause], only: Option<usize>, scenario: &Scenario, trace: &Trace) -> Said {
     let mut said = Said::default();
-    for (index, clause) in oracles.iter().enumerate() {
+    let asked = oracles.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index));
+    for (index, clause) in asked {
         match (clause.check)(scenario, trace) {
             Verdict::Pass(_) => said.passed.push(index),
             Verdict::Fail(evidence) => said.failed.push((index, evidence)),

@@ -1,9 +1,12 @@
 //! What holds of every generated scenario.
 
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+
 use super::*;
 use crate::run::cases::crowd;
 use crate::scenario::model::is_legal;
-use crate::scenario::{Act, Payload, Step};
+use crate::scenario::{Act, Payload, Step, any};
 use crate::trace::aftermath::{all_left, left_working};
 use crate::trace::build::profile;
 
@@ -20,7 +23,7 @@ fn every_scenario_makes_sense_and_ends_with_everybody_gone() {
 
 #[test]
 fn a_case_is_the_same_everywhere() {
-    let case = |seed, index| scenario(&Ranges::default(), &profile(), seed, index);
+    let case = |seed, index| scenario(&Ranges::default(), &profile(), &[], seed, index);
     assert_eq!(case(3, 7), case(3, 7));
     assert_ne!(case(3, 7), case(3, 8));
     assert_ne!(case(3, 7), case(4, 7));

@@ -141,11 +141,14 @@ fn idle(profile: &Profile) -> BoxedStrategy<Scenario> {
     fixed(steps)
 }
 
-/// Readings to the end by clients that had ended their own half.
+/// Readings to the end by clients that had ended their own half, and whose process nobody had killed.
 pub(super) fn ends(trace: &Trace) -> impl Iterator<Item = &Acted> {
     trace.all_acts().filter(|acted| {
         let earlier = trace.acts(acted.client).any(|other| other.act == Act::HalfClose);
-        acted.act == Act::ReadToEnd && earlier && acted.fate != Fate::Unconnected
+        acted.act == Act::ReadToEnd
+            && earlier
+            && acted.fate != Fate::Unconnected
+            && !trace.is_bereaved(acted.client)
     })
 }
 
