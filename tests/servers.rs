@@ -3,6 +3,8 @@
 //! One libtest test for each server (libtest-mimic), since the lists are data. A server is checked as a user would
 //! check it, through `sockspec serve`.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -31,40 +33,57 @@ fn main() {
 }
 
 /// The clauses it is listed for find the defect, and no other MUST fails but those that may.
+///
+/// Some defects show only with some timings, and timings are the machine's: a difference counts if it is there again.
 fn is_caught(defect: &'static faulty_echo::Defect) -> Result<(), Failed> {
-    let report = check(&["--defect", defect.name], Effort::Quick)?;
-    let listed = |outcome: &&Outcome| defect.fails.contains(&outcome.clause.id.0);
-    let allowed = |outcome: &&Outcome| listed(outcome) || defect.also.contains(&outcome.clause.id.0);
-    let failed = |outcome: &&Outcome| outcome.finding.status() == Status::Fail;
-    let must = |outcome: &&Outcome| outcome.clause.level == Level::Must;
-    let missed: Vec<String> =
-        report.outcomes.iter().filter(listed).filter(|outcome| !failed(outcome)).map(describe).collect();
-    let wrong: Vec<String> = report
-        .outcomes
-        .iter()
-        .filter(failed)
-        .filter(must)
-        .filter(|outcome| !allowed(outcome))
-        .map(describe)
-        .collect();
-    if missed.is_empty() && wrong.is_empty() {
+    let first = differences(defect)?;
+    if first.is_empty() {
         return Ok(());
     }
-    Err(format!("{}\nmissed: {missed:#?}\nfailed, but not listed: {wrong:#?}", defect.summary).into())
+    let mut again = differences(defect)?;
+    again.retain(|id, _| first.contains_key(id));
+    tell(defect.name, &first);
+    if again.is_empty() { Ok(()) } else { Err(format!("{}\n{again:#?}", defect.summary).into()) }
 }
 
-/// No MUST fails, and none is in doubt.
+/// Listed clauses that do not find the defect, and MUSTs that fail and are not listed, each with what became of it.
+fn differences(defect: &faulty_echo::Defect) -> Result<BTreeMap<&'static str, String>, Failed> {
+    let report = check(&["--defect", defect.name], Effort::Quick)?;
+    let differs = |outcome: &&Outcome| {
+        let id = outcome.clause.id.0;
+        let failed = outcome.finding.status() == Status::Fail;
+        let must = outcome.clause.level == Level::Must;
+        if defect.fails.contains(&id) { !failed } else { failed && must && !defect.also.contains(&id) }
+    };
+    Ok(report.outcomes.iter().filter(differs).map(|it| (it.clause.id.0, describe(it))).collect())
+}
+
+/// No MUST fails, and none is in doubt: at once, or when looked at again because the machine was too busy.
 fn conforms(server: &[&str]) -> Result<(), Failed> {
+    let first = doubts(server)?;
+    if first.is_empty() {
+        return Ok(());
+    }
+    tell(&server.join(" "), &first);
+    let again = doubts(server)?;
+    if again.is_empty() { Ok(()) } else { Err(format!("{again:#?}").into()) }
+}
+
+fn doubts(server: &[&str]) -> Result<BTreeMap<&'static str, String>, Failed> {
     let report = check(server, Effort::Default)?;
+    if report.count(Status::Pass) == 0 {
+        return Err("nothing was exercised".into());
+    }
     let doubtful = [Status::Fail, Status::Inconclusive, Status::Broken];
     let bad = |outcome: &&Outcome| {
         outcome.clause.level == Level::Must && doubtful.contains(&outcome.finding.status())
     };
-    let mut bad: Vec<String> = report.outcomes.iter().filter(bad).map(describe).collect();
-    if report.count(Status::Pass) == 0 {
-        bad.push("nothing was exercised".to_owned());
-    }
-    if bad.is_empty() { Ok(()) } else { Err(format!("{bad:#?}").into()) }
+    Ok(report.outcomes.iter().filter(bad).map(|it| (it.clause.id.0, describe(it))).collect())
+}
+
+/// What was seen once is told, even if it does not count.
+fn tell(server: &str, differences: &BTreeMap<&'static str, String>) {
+    let _ = writeln!(std::io::stderr(), "{server}: once: {differences:#?}");
 }
 
 fn check(server: &[&str], effort: Effort) -> Result<Report, Failed> {
