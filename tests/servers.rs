@@ -17,7 +17,7 @@ use sockspec::profile::Effort;
 use sockspec::run;
 
 /// Checks at once: each has several enactments under way by itself.
-const CHECKS_AT_ONCE: usize = 4;
+const CHECKS_AT_ONCE: usize = 12;
 
 fn main() {
     let mut arguments = Arguments::from_args();

@@ -25,6 +25,9 @@ pub struct Limits {
     pub drain_within: Duration,
     /// How many times a deadline wall-clock time may be, at most, because someone waited for a CPU.
     pub standstill_factor: u32,
+    /// Deadlines that may pass in one enactment before those that follow become short: who has left so many clients
+    /// without an answer will not answer the next.
+    pub misses_max: u32,
     /// Wall-clock end of one whole enactment; after it the harness gives up, and the finding is "broken".
     pub enactment_max: Duration,
     /// Bytes kept of each of stdout and stderr (half from the start, half from the end); the rest is counted.
@@ -47,6 +50,7 @@ impl Default for Limits {
             stop_within: Duration::from_millis(2500),
             drain_within: Duration::from_millis(6000),
             standstill_factor: 12,
+            misses_max: 3,
             enactment_max: Duration::from_secs(150),
             output_kept: 64 << 10,
             stall_max: 256 << 20,
@@ -72,9 +76,23 @@ impl Limits {
         }
     }
 
-    /// The bounds for a second look at something that was missing: four times the patience.
+    /// The bounds for a second look at something that was missing: four times the patience, twice where that is long,
+    /// but not for one thing after another.
     #[must_use]
     pub fn patient(&self) -> Self {
-        self.scaled(4.0)
+        let (twice, four_times) = (self.scaled(2.0), self.scaled(4.0));
+        Self {
+            ready_within: twice.ready_within,
+            connect_within: twice.connect_within,
+            drain_within: twice.drain_within,
+            misses_max: 2,
+            ..four_times
+        }
+    }
+
+    /// The bounds where too much was missed already.
+    #[must_use]
+    pub fn hasty(&self) -> Self {
+        self.scaled(1.0 / 16.0)
     }
 }

@@ -58,7 +58,7 @@ impl Default for Options {
             seed: 1,
             jobs: 2 * cores,
             time: None,
-            shrink_within: Duration::from_secs(8),
+            shrink_within: Duration::from_secs(5),
             timeout_scale: 1.0,
             isolation: None,
             saved: Vec::new(),

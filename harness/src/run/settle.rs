@@ -11,7 +11,7 @@ use crate::profile::Profile;
 use crate::run::shrink::simpler;
 use crate::scenario::Scenario;
 use crate::scenario::model::is_legal;
-use crate::trace::{Fate, Trace, What};
+use crate::trace::{Trace, What};
 use crate::verdict::{Evidence, Kind, Verdict};
 use crate::world::World;
 
@@ -19,7 +19,7 @@ use crate::world::World;
 const TRIES_MAX: u32 = 80;
 const TRIES_MAX_ANY: u32 = 1500;
 /// While shrinking, a deadline is this part of the usual one: what is found so is confirmed with patience.
-const HASTE: f64 = 0.25;
+const HASTE: f64 = 0.125;
 /// How often a smaller scenario must fail, and in how many enactments: where the failure is sure, where it is sure and
 /// cheap to see, and where it comes only now and then.
 const SURELY: (u32, u32) = (1, 1);
@@ -145,7 +145,10 @@ impl Settler<'_> {
         let is_over = || began.elapsed() >= self.shrink_within;
         let mut smaller = vec![failure];
         // What came after the first thing missed has only more to wait for.
-        for scenario in up_to_what_was_missed(&smaller[0]) {
+        for (tried, scenario) in up_to_what_was_missed(&smaller[0]).into_iter().enumerate() {
+            if tried > 0 && is_over() {
+                break;
+            }
             if let Some(failure) = self.fails(world, &scenario, &hasty, &smaller[0].evidence, SURELY)? {
                 smaller.push(failure);
                 break;
@@ -250,13 +253,13 @@ pub(super) fn unconfirmed(failure: Failure) -> Settled {
 
 /// The scenario cut off after each step in which a deadline passed, the earliest first.
 fn up_to_what_was_missed(failure: &Failure) -> Vec<Scenario> {
-    let missed = |what: &What| match what {
-        What::Awaited { met, .. } => !met,
-        What::Acted(acted) => acted.fate == Fate::Missed,
-        _ => false,
-    };
-    let mut ends: Vec<usize> =
-        failure.trace.events.iter().filter(|event| missed(&event.what)).map(|event| event.step + 1).collect();
+    let mut ends: Vec<usize> = failure
+        .trace
+        .events
+        .iter()
+        .filter(|event| event.what.is_missed())
+        .map(|event| event.step + 1)
+        .collect();
     ends.dedup();
     let steps = &failure.scenario.steps;
     ends.retain(|&end| end < steps.len());

@@ -266,7 +266,7 @@ impl Scenario {
             self.steps.iter().filter(|step| wanted(step)).map(ToString::to_string).collect()
         };
         let words = done(Step::is_stimulus);
-        if words.is_empty() { done(|step| matches!(step, Step::Launch(..))) } else { words }
+        if words.is_empty() { done(|step| matches!(step, Step::Launch(..))) } else { words::folded(&words) }
     }
 
     /// The clients that take part, each once, in order of their numbers.

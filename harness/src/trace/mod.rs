@@ -165,6 +165,18 @@ pub enum What {
     },
 }
 
+impl What {
+    /// Whether a deadline passed.
+    #[must_use]
+    pub fn is_missed(&self) -> bool {
+        match self {
+            Self::Awaited { met, .. } => !met,
+            Self::Acted(acted) => acted.fate == Fate::Missed,
+            _ => false,
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

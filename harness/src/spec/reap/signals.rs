@@ -95,14 +95,16 @@ fn greet(client: u32) -> Step {
 fn spurious(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = profile.effort.pick(3, 6, 50);
     let concurrent = profile.concurrent;
-    (3..=most)
+    (3_usize..=most)
         .prop_map(move |signals| {
             let mut steps = vec![visit(9)];
             if concurrent {
                 steps.extend([act(0, Act::Connect(To::Target)), greet(0)]);
             }
-            steps.extend((0..signals).map(|_| Step::Signal(Who::Acceptor(Instance(0)), Sig::Chld)));
-            steps.extend([Step::Quiet, visit(1)]);
+            // In a row they are one; each by itself interrupts what the server waits in, again and again.
+            let chld = Step::Signal(Who::Acceptor(Instance(0)), Sig::Chld);
+            steps.extend(std::iter::repeat_n(chld.clone(), signals));
+            steps.extend([Step::Quiet, chld.clone(), Step::Quiet, chld, Step::Quiet, visit(1)]);
             if concurrent {
                 steps.extend([greet(0), act(0, Act::Close)]);
             }

@@ -70,7 +70,7 @@ impl Enactor<'_> {
     }
 
     fn within(&self, condition: Condition) -> Duration {
-        let limits = self.limits;
+        let limits = &self.limits;
         match condition {
             Condition::Listening(_) | Condition::Announced(_) => limits.ready_within,
             Condition::Exited(_) | Condition::Gone(_) | Condition::PortFree => limits.stop_within,

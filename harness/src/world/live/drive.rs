@@ -75,7 +75,7 @@ impl Enactor<'_> {
         let mut around = Surroundings {
             streams: &mut self.streams,
             own: self.clock.own(),
-            limits: self.limits,
+            limits: &self.limits,
             buffer: &mut self.buffer,
         };
         Task::start(connection, act, address, &mut around)
@@ -87,7 +87,7 @@ impl Enactor<'_> {
         let mut around = Surroundings {
             streams: &mut self.streams,
             own: self.clock.own(),
-            limits: self.limits,
+            limits: &self.limits,
             buffer: &mut self.buffer,
         };
         task.advance(connection, &mut around);

@@ -27,7 +27,11 @@ const BACKLOG: u32 = 128;
 pub(super) struct Enactor<'a> {
     pub(super) sandbox: &'a Sandbox,
     pub(super) target: &'a TargetCommand,
-    pub(super) limits: &'a Limits,
+    /// The bounds as they are now: see [`Limits::misses_max`].
+    pub(super) limits: Limits,
+    bounds: &'a Limits,
+    /// Steps in which a deadline passed, and the last of them.
+    misses: (u32, Option<usize>),
     pub(super) observer: Observer,
     pub(super) clock: Clock,
     /// Where clients connect to.
@@ -65,7 +69,9 @@ impl<'a> Enactor<'a> {
         let mut enactor = Self {
             sandbox,
             target,
-            limits,
+            limits: limits.clone(),
+            bounds: limits,
+            misses: (0, None),
             observer: Observer::open()?,
             clock: Clock::start(),
             address: SocketAddr::new(target.addr, port),
@@ -221,6 +227,13 @@ impl<'a> Enactor<'a> {
     }
 
     pub(super) fn tell(&mut self, what: What) {
+        let (misses, last) = self.misses;
+        if what.is_missed() && last != Some(self.step) {
+            self.misses = (misses + 1, Some(self.step));
+            if misses + 1 == self.bounds.misses_max {
+                self.limits = self.bounds.hasty();
+            }
+        }
         self.events.push(Event { at_us: self.clock.wall_us(), step: self.step, what });
     }
 
@@ -325,7 +338,7 @@ impl<'a> Enactor<'a> {
                 somaxconn: self.somaxconn,
                 uid: nix::unistd::geteuid().as_raw(),
                 profile: None,
-                limits: self.limits.clone(),
+                limits: self.bounds.clone(),
             },
             events: self.events,
             output: self.outputs.into_values().collect(),
