@@ -35,6 +35,16 @@ impl ExitCode {
     }
 }
 
+impl ExitCode {
+    /// How a run over several servers ends: what is certain wins over what is unknown, an interruption over all.
+    #[must_use]
+    pub fn of_all(codes: impl IntoIterator<Item = Self>) -> Self {
+        let codes: Vec<Self> = codes.into_iter().collect();
+        let by_weight = [Self::Interrupted, Self::Usage, Self::DoesNotConform, Self::Unknown];
+        by_weight.into_iter().find(|code| codes.contains(code)).unwrap_or(Self::Conforms)
+    }
+}
+
 impl From<Conformance> for ExitCode {
     fn from(conformance: Conformance) -> Self {
         match conformance {

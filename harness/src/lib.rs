@@ -13,6 +13,7 @@ pub mod trace;
 pub mod clause;
 pub mod spec;
 pub mod command;
+pub mod expectation;
 pub mod outcome;
 pub mod plan;
 pub mod case;

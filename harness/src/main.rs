@@ -12,19 +12,16 @@ use clap::CommandFactory as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use sockspec::args::{
-    self, Args, CheckArgs, CheckOptions, Command, DoctorArgs, ExplainArgs, Format, ListArgs, ServeArgs,
-    Served, When, decide,
+    self, Args, Command, DoctorArgs, ExplainArgs, Format, ListArgs, ServeArgs, Served, When, decide,
 };
-use sockspec::case;
 use sockspec::clause::Clause;
 use sockspec::exit_code::ExitCode;
-use sockspec::outcome::Report;
-use sockspec::report::destination::{self, Destination};
-use sockspec::report::progress::ProgressLine;
-use sockspec::report::{self, Detail, Style, WIDTH_DEFAULT};
+use sockspec::report::destination::Destination;
+use sockspec::report::{self, WIDTH_DEFAULT};
 use sockspec::trace::Isolation;
-use sockspec::{doctor, run, sandbox, spec};
+use sockspec::{doctor, sandbox, spec};
 
+mod check;
 mod commands;
 
 /// Wider terminals than this are not filled: long lines are hard to read.
@@ -41,7 +38,7 @@ fn main() -> Status {
     let ended = match args.command {
         // First of all: it needs a process with one thread.
         Command::Serve(serve_args) => serve(&serve_args),
-        Command::Check(check_args) => check(*check_args, args.color),
+        Command::Check(check_args) => check::check(*check_args, args.color),
         Command::Fuzz(fuzz_args) => commands::fuzz(&fuzz_args, args.color),
         Command::Replay(replay_args) => commands::replay(&replay_args, args.color),
         Command::Merge(merge_args) => commands::merge(&merge_args),
@@ -84,34 +81,6 @@ fn catalogue() -> Vec<&'static Clause> {
     spec::catalogue().collect()
 }
 
-fn check(typed: CheckArgs, color: When) -> Ended {
-    let sockspec = std::env::current_exe().map_err(Failure::unknown)?;
-    let mut decided = CheckOptions::decide(typed, &catalogue(), &sockspec).map_err(Failure::usage)?;
-    let saved = case::kept(Path::new(case::DIR), &decided.command.argv).map_err(Failure::usage)?;
-    decided.options.saved = saved.into_iter().map(|case| (case.clause, case.scenario)).collect();
-    let destination =
-        Destination::probe(decided.output.as_deref()).map_err(not_writable(decided.output.as_deref()))?;
-    if let Some(keep) = decided.keep.as_deref() {
-        destination::prepare_directory(keep).map_err(not_writable(Some(keep)))?;
-    }
-    isolation_suffices(decided.require, decided.options.isolation)?;
-    let stop = stop_on_signals().map_err(Failure::unknown)?;
-    let quiet = decided.detail == Detail::Quiet;
-    let mut line = if quiet { ProgressLine::hidden() } else { ProgressLine::shown() };
-    let run = run::check(&decided.command, &decided.options, &stop, &mut |progress| line.tell(progress));
-    line.clear();
-    let report = run.map_err(|error| {
-        let interrupted = matches!(error, sockspec::error::Error::Interrupted);
-        let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Unknown };
-        Failure { code, error: error.into() }
-    })?;
-    if let Some(dir) = decided.keep.as_deref() {
-        report::keep::keep(&report, dir).map_err(not_writable(Some(dir)))?;
-    }
-    print(&report, &decided, &destination, color)?;
-    Ok(ExitCode::of(&report, decided.strict, decided.require).into())
-}
-
 fn not_writable(file: Option<&Path>) -> impl Fn(io::Error) -> Failure {
     let name = file.map_or_else(|| "stdout".to_owned(), |file| file.display().to_string());
     move |error| Failure::usage(format!("write {name}: {error}"))
@@ -144,29 +113,6 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
         flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
-}
-
-fn print(
-    report: &Report,
-    decided: &CheckOptions,
-    destination: &Destination,
-    color: When,
-) -> Result<(), Failure> {
-    let style = Style { detail: decided.detail, width: width(), strict: decided.strict };
-    let printed = match decided.format {
-        Format::Text => styled(
-            |out| report::text::print(report, &style, out),
-            if *destination == Destination::Stdout { choice(color) } else { in_file(color) },
-        ),
-        Format::Json => {
-            styled(|out| report::json::print(report, decided.strict, out), ColorChoice::AlwaysAnsi)
-        }
-    };
-    printed.and_then(|text| send(destination, &text)).map_err(not_writable(decided.output.as_deref()))?;
-    if *destination != Destination::Stdout && decided.detail != Detail::Quiet {
-        let _ = writeln!(io::stderr(), "{}", report::text::verdict(report, decided.strict));
-    }
-    Ok(())
 }
 
 fn list(typed: &ListArgs, color: When) -> Ended {

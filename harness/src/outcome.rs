@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::clause::{Clause, Level};
 use crate::command::TargetCommand;
+use crate::expectation::Expected;
 use crate::profile::Profile;
 use crate::scenario::Scenario;
 use crate::trace::{Isolation, Trace};
 use crate::verdict::{Evidence, Verdict};
 
+/// Why a clause was skipped that the user did not ask for; what a run did not reach has another reason.
+pub const NOT_SELECTED: &str = "not selected";
+
 /// What became of a clause in this run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Finding {
     /// It was tried, and a check has answered.
     Judged(Verdict),
@@ -73,7 +77,7 @@ impl Finding {
 }
 
 /// One clause and what was found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// The clause.
     pub clause: &'static Clause,
@@ -85,10 +89,12 @@ pub struct Outcome {
     pub cases: u32,
     /// Time that its enactments took together.
     pub duration: Duration,
+    /// That this was expected of it: then it is told, and fails no run.
+    pub expected: Option<Expected>,
 }
 
 /// The smallest scenario that was found to break a clause.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Counterexample {
     /// What was done and seen.
     pub failure: Failure,
@@ -134,15 +140,17 @@ pub struct Report {
     pub options: Vec<String>,
     /// Last lines that the server wrote to stderr in the baseline: shown when it does not start.
     pub stderr: Vec<String>,
+    /// Expectations that do not hold, one line each: they fail the run.
+    pub stale: Vec<String>,
 }
 
 /// The verdict on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conformance {
-    /// No MUST failed, and none stayed unknown.
+    /// No MUST failed, and none stayed unknown, but for what was expected.
     Conforms,
-    /// A MUST failed (with `--strict` a SHOULD too).
+    /// A MUST failed (with `--strict` a SHOULD too), or an expectation does not hold.
     DoesNotConform,
     /// Nothing ran, or a MUST was broken or inconclusive.
     Unknown,
@@ -155,14 +163,24 @@ impl Report {
         let fails_at = if strict { Level::Should } else { Level::Must };
         let of =
             |status: Status| self.outcomes.iter().filter(move |outcome| outcome.finding.status() == status);
-        if of(Status::Fail).any(|outcome| outcome.clause.level >= fails_at) {
+        let unexpected = |outcome: &&Outcome| outcome.expected.is_none();
+        if of(Status::Fail).filter(unexpected).any(|outcome| outcome.clause.level >= fails_at)
+            || !self.stale.is_empty()
+        {
             return Conformance::DoesNotConform;
         }
         let unknown = of(Status::Broken)
             .chain(of(Status::Inconclusive))
+            .filter(unexpected)
             .any(|outcome| outcome.clause.level >= Level::Must);
         let exercised = of(Status::Pass).chain(of(Status::Fail)).next().is_some();
         if unknown || !exercised || self.interrupted { Conformance::Unknown } else { Conformance::Conforms }
+    }
+
+    /// How many clauses were expected to end as they did.
+    #[must_use]
+    pub fn expected(&self) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.expected.is_some()).count()
     }
 
     /// How many clauses have this status.

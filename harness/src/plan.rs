@@ -7,8 +7,9 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::clause::{Clause, ClauseId, Host, Level, Unmet};
+use crate::expectation::Expectation;
 use crate::limits::Limits;
-use crate::outcome::Cause;
+use crate::outcome::{Cause, NOT_SELECTED};
 use crate::profile::{Effort, Profile};
 use crate::scenario::Scenario;
 use crate::scenario::generate::one_by_one;
@@ -40,6 +41,12 @@ pub struct Options {
     pub timeout_scale: f64,
     /// The rung of the isolation ladder; the best one if it is not said.
     pub isolation: Option<Isolation>,
+    /// How long the server may take until it listens, if that is not the usual time.
+    pub ready_within: Option<Duration>,
+    /// How long the server may take to stop, if that is not the usual time.
+    pub stop_within: Option<Duration>,
+    /// What is known beforehand: it fails no run.
+    pub expect: Vec<Expectation>,
     /// Scenarios that once broke a clause: they are tried for it too.
     pub saved: Vec<(String, Scenario)>,
     /// Options that must be said again to repeat a run ("--clients 40").
@@ -61,6 +68,9 @@ impl Default for Options {
             shrink_within: Duration::from_secs(5),
             timeout_scale: 1.0,
             isolation: None,
+            ready_within: None,
+            stop_within: None,
+            expect: Vec::new(),
             saved: Vec::new(),
             repeat: Vec::new(),
         }
@@ -73,7 +83,14 @@ impl Options {
     pub fn limits(&self) -> Limits {
         // A process or two for each client, and the threads of a runtime.
         let processes_max = 512 + 4 * self.clients;
-        Limits { clients_max: self.clients, processes_max, ..Limits::default().scaled(self.timeout_scale) }
+        let usual = Limits::default().scaled(self.timeout_scale);
+        Limits {
+            clients_max: self.clients,
+            processes_max,
+            ready_within: self.ready_within.unwrap_or(usual.ready_within),
+            stop_within: self.stop_within.unwrap_or(usual.stop_within),
+            ..usual
+        }
     }
 
     /// Whether a clause was asked for.
@@ -116,7 +133,7 @@ pub fn plan(options: &Options, profile: &Profile, host: Host) -> Vec<Entry> {
 
 fn unmet(clause: &Clause, options: &Options, profile: &Profile, host: Host) -> Option<(Cause, String)> {
     if !options.selects(clause) {
-        return Some((Cause::NotSelected, "not selected".to_owned()));
+        return Some((Cause::NotSelected, NOT_SELECTED.to_owned()));
     }
     clause.needs.iter().find_map(|need| need.unmet(profile, host)).map(|unmet| match unmet {
         Unmet::Server(reason) => (Cause::NotApplicable, reason),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::TypedValueParser as _;
 
-use super::{Format, LevelArg, Require, directory};
+use super::outputs::{self, Output, ReportFormat};
+use super::{LevelArg, Require, directory};
 use crate::profile::Effort;
 use crate::scenario::Sig;
 use crate::trace::Isolation;
@@ -96,6 +97,12 @@ pub struct CheckArgs {
     #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true,
           value_parser = factor, help_heading = "The run")]
     pub timeout_scale: f64,
+    /// How long the server may take until it listens, such as 30s. [default: 10s, scaled]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "The server")]
+    pub ready_within: Option<Duration>,
+    /// How long the server may take to end after its stop signal. [default: 2.5s, scaled]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "The server")]
+    pub stop_within: Option<Duration>,
     /// How well the server is isolated from this host. `auto` takes the best that the host allows.
     #[arg(long, value_enum, default_value_t, help_heading = "The run")]
     pub isolation: IsolationArg,
@@ -105,10 +112,13 @@ pub struct CheckArgs {
 
     /// How to print. `json` is one document and nothing else.
     #[arg(long, value_enum, default_value_t, help_heading = "The report")]
-    pub format: Format,
+    pub format: ReportFormat,
     /// Writes the report to FILE, all of it or nothing; stderr says the verdict. [default: stdout]
     #[arg(long, short, value_name = "FILE", help_heading = "The report")]
     pub output: Option<PathBuf>,
+    /// Writes a further report, such as junit=out.xml. May be repeated.
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = outputs::output, help_heading = "The report")]
+    pub report: Vec<Output>,
     /// Keeps the trace, the stderr and the scenario of each failure in DIR, which is made if need be.
     #[arg(long, value_name = "DIR", help_heading = "The report")]
     pub keep: Option<PathBuf>,

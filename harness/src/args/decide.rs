@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::globs::{did_you_mean, nearest, problem};
-use super::{CheckArgs, Format, program};
+use super::outputs::{Output, outputs};
+use super::{CheckArgs, program};
 use crate::clause::{Clause, Level};
 use crate::command::TargetCommand;
 use crate::plan::{Options, glob_matches};
@@ -25,12 +26,10 @@ pub struct CheckOptions {
     pub options: Options,
     /// The least isolation with which the verdict counts.
     pub require: Option<Isolation>,
-    /// How the report is printed.
-    pub format: Format,
-    /// How much of it.
+    /// The reports that are wanted, never none: the first is that of `--format`.
+    pub outputs: Vec<Output>,
+    /// How much of a text.
     pub detail: Detail,
-    /// Where to; `None` is stdout.
-    pub output: Option<PathBuf>,
     /// Whether a failed SHOULD fails the run.
     pub strict: bool,
     /// Where the traces of failures are kept.
@@ -71,6 +70,9 @@ pub enum UsageError {
     /// The server cannot be started.
     #[error("{0}")]
     Command(String),
+    /// The reports that are wanted get in each other's way.
+    #[error("{0}")]
+    Output(String),
 }
 
 impl CheckOptions {
@@ -114,13 +116,16 @@ impl CheckOptions {
                 shrink_within: defaults.shrink_within,
                 timeout_scale: args.timeout_scale,
                 isolation: args.isolation.rung(),
+                ready_within: args.ready_within,
+                stop_within: args.stop_within,
+                expect: Vec::new(),
                 saved: Vec::new(),
                 repeat,
             },
             require: args.require.map(|super::Require::Full| Isolation::Full),
-            format: args.format,
+            outputs: outputs(Output { format: args.format, file: args.output }, args.report)
+                .map_err(UsageError::Output)?,
             detail,
-            output: args.output,
             strict: args.strict,
             keep: args.keep,
         })
@@ -223,6 +228,11 @@ fn repeat(args: &CheckArgs) -> Vec<String> {
     }
     if (args.timeout_scale - 1.0).abs() > f64::EPSILON {
         say("--timeout-scale", &args.timeout_scale.to_string());
+    }
+    for (option, time) in [("--ready-within", args.ready_within), ("--stop-within", args.stop_within)] {
+        if let Some(time) = time {
+            say(option, &humantime::format_duration(time).to_string().replace(' ', ""));
+        }
     }
     if let Some(rung) = clap::ValueEnum::to_possible_value(&args.isolation)
         && args.isolation.rung().is_some()

@@ -13,6 +13,7 @@ pub mod check;
 pub mod decide;
 pub mod fuzz;
 pub mod globs;
+pub mod outputs;
 pub mod program;
 
 #[cfg(test)]

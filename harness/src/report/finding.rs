@@ -48,7 +48,8 @@ pub(crate) fn failures(
     style: &Style,
     wanted: impl Fn(Level) -> bool,
 ) -> io::Result<()> {
-    for outcome in report.outcomes.iter().filter(|outcome| wanted(outcome.clause.level)) {
+    let wanted = |outcome: &&Outcome| wanted(outcome.clause.level) && outcome.expected.is_none();
+    for outcome in report.outcomes.iter().filter(wanted) {
         if let Some(evidence) = evidence(outcome) {
             page.gap()?;
             failure(page, report, style, outcome, evidence)?;
@@ -91,6 +92,35 @@ fn failure(
     Ok(())
 }
 
+/// Prints what was known beforehand: what was seen, and why it is accepted.
+pub(crate) fn expected(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    let mut first = true;
+    for outcome in &report.outcomes {
+        let Some(expected) = &outcome.expected else { continue };
+        if std::mem::take(&mut first) {
+            page.gap()?;
+        }
+        let word = "XFAIL".yellow().bold().to_string();
+        page.line(format_args!("{word} {} ({})", outcome.clause.id.bold(), outcome.clause.level))?;
+        page.field("accepted", &expected.to_string())?;
+        if let Some(evidence) = evidence(outcome) {
+            page.field("observed", &evidence.observed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints expectations that do not hold.
+pub(crate) fn stale(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    if !report.stale.is_empty() {
+        page.gap()?;
+    }
+    for stale in &report.stale {
+        page.hanging(&format!("{} ", "ERROR".red().bold()), 6, 6, stale)?;
+    }
+    Ok(())
+}
+
 fn counted_enactments(n: u32) -> String {
     if n == 1 { "1 enactment".to_owned() } else { format!("{n} enactments") }
 }
@@ -98,7 +128,7 @@ fn counted_enactments(n: u32) -> String {
 /// Prints what could not be decided, with reasons. Clauses with the same reason are told together.
 pub(crate) fn undecided(page: &mut Page<'_>, report: &Report, style: &Style) -> io::Result<()> {
     let mut groups: Vec<(&str, &str, Vec<&Outcome>)> = Vec::new();
-    for outcome in &report.outcomes {
+    for outcome in report.outcomes.iter().filter(|outcome| outcome.expected.is_none()) {
         let (word, reason) = match &outcome.finding {
             Finding::Judged(Verdict::Inconclusive(reason)) => ("INCONCLUSIVE", reason),
             Finding::Broken(reason) => ("BROKEN", reason),

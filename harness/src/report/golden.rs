@@ -204,6 +204,38 @@ unknown: 1 MUST could not be decided (1 inconclusive, 2 broken), 1 clause passes
 }
 
 #[test]
+fn what_was_expected_is_told_with_its_reason_and_fails_no_run() {
+    let mut report = sample::report(vec![sample::expected(), sample::sibling_passed()]);
+    check(
+        &report,
+        &NORMAL,
+        "\
+./srv {port}: fork-per-connection server, backlog 128, one process per
+connection
+
+reap       0 pass, 1 xfail
+fork       1 pass
+
+XFAIL reap.every-child (MUST)
+  accepted   the reaper comes with the rewrite (#42)
+  observed   1 zombie (pid 7, child of 2)
+
+conforms in 1 clause, 1 fails as expected, 3.1 s
+",
+    );
+    report.stale = vec!["sockspec.toml:9: reap.once was expected to fail, now passes".to_owned()];
+    check(
+        &report,
+        &QUIET,
+        "\
+ERROR sockspec.toml:9: reap.once was expected to fail, now passes
+
+does not conform: 1 expectation does not hold, 1 fails as expected, 3.1 s
+",
+    );
+}
+
+#[test]
 fn an_interrupted_run_tells_what_it_has() {
     let mut report =
         sample::report(vec![sample::failed(), sample::skipped(Cause::NotSelected, "not reached")]);

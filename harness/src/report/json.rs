@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use super::command_line::again;
 use super::finding::{evidence, stderr, steps};
+use super::ruling::Checked;
 use crate::clause::Level;
+use crate::expectation::Expected;
 use crate::outcome::{Cause, Conformance, Finding, Outcome, Report, Status};
 use crate::profile::{Model, Profile};
 use crate::trace::Isolation;
@@ -25,8 +27,53 @@ pub fn print(report: &Report, strict: bool, out: &mut dyn Write) -> io::Result<(
     writeln!(out)
 }
 
+/// Writes the reports on several servers as one document, `sockspec.reports/1`, and a new line at its end.
+///
+/// # Errors
+/// As the destination.
+pub fn print_all(all: &[Checked], strict: bool, out: &mut dyn Write) -> io::Result<()> {
+    let together = |it| all.iter().any(|checked: &Checked| checked.report.conformance(strict) == it);
+    let conformance = if together(Conformance::DoesNotConform) {
+        Conformance::DoesNotConform
+    } else if together(Conformance::Unknown) || all.is_empty() {
+        Conformance::Unknown
+    } else {
+        Conformance::Conforms
+    };
+    let document = Documents {
+        schema: "sockspec.reports/1",
+        tool: TOOL,
+        conformance,
+        partial: all.iter().any(|checked| checked.report.interrupted),
+        targets: all
+            .iter()
+            .map(|checked| Named {
+                name: checked.name.as_deref(),
+                report: Document::of(&checked.report, strict),
+            })
+            .collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
 #[derive(Serialize)]
-struct Document<'a> {
+struct Documents<'a> {
+    schema: &'static str,
+    tool: Tool,
+    conformance: Conformance,
+    partial: bool,
+    targets: Vec<Named<'a>>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: Option<&'a str>,
+    report: Document<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
     schema: &'static str,
     tool: Tool,
     host: Host<'a>,
@@ -38,11 +85,18 @@ struct Document<'a> {
     partial: bool,
     counts: Counts,
     notes: &'a [String],
-    clauses: Vec<Entry<'a>>,
+    /// Expectations that do not hold.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stale_expectations: &'a [String],
+    /// Left out where they were told one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) clauses: Option<Vec<Entry<'a>>>,
 }
 
+pub(super) const TOOL: Tool = Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") };
+
 #[derive(Serialize)]
-struct Tool {
+pub(super) struct Tool {
     name: &'static str,
     version: &'static str,
 }
@@ -77,10 +131,18 @@ struct Counts {
     inconclusive: usize,
     skipped: usize,
     broken: usize,
+    /// How many of these were expected to end so.
+    #[serde(skip_serializing_if = "is_zero")]
+    expected: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     id: &'static str,
     level: Level,
     status: Status,
@@ -101,6 +163,9 @@ struct Entry<'a> {
     passed: Option<&'a str>,
     #[serde(flatten)]
     failure: Option<Failure<'a>>,
+    /// That this end was expected, and why: then it fails no run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_because: Option<&'a Expected>,
 }
 
 #[derive(Serialize)]
@@ -117,10 +182,10 @@ struct Failure<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn of(report: &'a Report, strict: bool) -> Self {
+    pub(super) fn of(report: &'a Report, strict: bool) -> Self {
         Self {
             schema: "sockspec.report/1",
-            tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
+            tool: TOOL,
             host: Host { kernel: &report.kernel, isolation: report.isolation },
             target: Target { command: &report.target.argv, profile: report.profile.as_ref().map(Kept::of) },
             seed: report.seed,
@@ -133,9 +198,11 @@ impl<'a> Document<'a> {
                 inconclusive: report.count(Status::Inconclusive),
                 skipped: report.count(Status::Skipped),
                 broken: report.count(Status::Broken),
+                expected: report.expected(),
             },
             notes: &report.notes,
-            clauses: report.outcomes.iter().map(|outcome| Entry::of(report, outcome)).collect(),
+            stale_expectations: &report.stale,
+            clauses: Some(report.outcomes.iter().map(|outcome| Entry::of(report, outcome)).collect()),
         }
     }
 }
@@ -154,7 +221,7 @@ impl Kept {
 }
 
 impl<'a> Entry<'a> {
-    fn of(report: &'a Report, outcome: &'a Outcome) -> Self {
+    pub(super) fn of(report: &'a Report, outcome: &'a Outcome) -> Self {
         let clause = outcome.clause;
         let status = outcome.finding.status();
         let tried = status != Status::Skipped;
@@ -178,6 +245,7 @@ impl<'a> Entry<'a> {
             reason,
             passed,
             failure: Failure::of(report, outcome),
+            expected_because: outcome.expected.as_ref(),
         }
     }
 }
@@ -268,6 +336,34 @@ mod tests {
         assert_eq!(document["conformance"], "unknown");
         assert_eq!(document["target"]["profile"], Value::Null);
         assert_eq!(document["clauses"][0]["passed"], "20 of 20 children reaped");
+    }
+
+    #[test]
+    fn what_was_expected_is_told_and_fails_no_run() {
+        let mut report = sample::report(vec![sample::expected(), sample::sibling_passed()]);
+        let it = document(&report, false);
+        assert_eq!((&it["conformance"], &it["counts"]["expected"]), (&json!("conforms"), &json!(1)));
+        let why = json!({"reason": "the reaper comes with the rewrite", "issue": "#42"});
+        assert_eq!((&it["clauses"][0]["status"], &it["clauses"][0]["expected_because"]), (&json!("fail"), &why));
+        report.stale = vec!["it passes".to_owned()];
+        let it = document(&report, false);
+        assert_eq!(it["stale_expectations"], json!(["it passes"]));
+        assert_eq!(it["conformance"], "does-not-conform");
+    }
+
+    #[test]
+    fn several_servers_have_a_document_each() {
+        let named = |name: &str, outcome| Checked {
+            name: Some(name.to_owned()),
+            report: sample::report(vec![outcome]),
+        };
+        let mut text = Vec::new();
+        print_all(&[named("a", sample::passed()), named("b", sample::failed())], false, &mut text).unwrap();
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(document["schema"], "sockspec.reports/1");
+        assert_eq!(document["conformance"], "does-not-conform");
+        assert_eq!(document["targets"][1]["name"], "b");
+        assert_eq!(document["targets"][1]["report"]["schema"], "sockspec.report/1");
     }
 
     #[test]

@@ -6,23 +6,35 @@
 
 pub mod command_line;
 pub mod destination;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod fuzz;
+pub mod github;
 pub mod json;
+pub mod junit;
 pub mod keep;
 pub mod list;
+pub mod markdown;
+pub mod matrix;
+pub mod ndjson;
 pub mod progress;
+pub mod sarif;
 pub mod text;
 
 mod finding;
 mod page;
+mod ruling;
 mod tally;
+
+pub use ruling::Checked;
 
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod schemas;
 
 /// How much of a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

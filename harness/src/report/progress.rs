@@ -37,7 +37,7 @@ impl ProgressLine {
     }
 
     /// Shows one more thing that has happened.
-    pub fn tell(&mut self, progress: Progress) {
+    pub fn tell(&mut self, progress: Progress<'_>) {
         match progress {
             Progress::Planned { scenarios } => {
                 self.bar.set_style(template("{bar:24} {pos}/{len} scenarios {elapsed:>4} {wide_msg}"));
@@ -52,6 +52,7 @@ impl ProgressLine {
                 self.confirming = self.confirming.saturating_sub(1);
                 self.failed += usize::from(status == Status::Fail);
             }
+            Progress::Concluded(_) => {}
         }
         self.bar.set_message(self.message());
     }

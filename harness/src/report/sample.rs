@@ -7,6 +7,7 @@ use proptest::strategy::{BoxedStrategy, Just, Strategy as _};
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::command::TargetCommand;
+use crate::expectation::Expected;
 use crate::outcome::{Cause, Counterexample, Failure, Finding, Outcome, Report};
 use crate::profile::Profile;
 use crate::scenario::{Act, Scenario, To, act};
@@ -76,7 +77,8 @@ pub(crate) fn catalogue() -> Vec<&'static Clause> {
 }
 
 fn outcome(clause: &'static Clause, finding: Finding) -> Outcome {
-    Outcome { clause, finding, counterexample: None, cases: 12, duration: Duration::from_millis(90) }
+    let duration = Duration::from_millis(90);
+    Outcome { clause, finding, counterexample: None, cases: 12, duration, expected: None }
 }
 
 pub(crate) fn passed() -> Outcome {
@@ -115,6 +117,15 @@ pub(crate) fn failed() -> Outcome {
     Outcome { counterexample: Some(counterexample), ..outcome(&REAP, finding) }
 }
 
+pub(crate) fn expected() -> Outcome {
+    let expected = Expected {
+        reason: "the reaper comes with the rewrite".to_owned(),
+        issue: Some("#42".to_owned()),
+        until: None,
+    };
+    Outcome { expected: Some(expected), ..failed() }
+}
+
 pub(crate) fn warned() -> Outcome {
     outcome(&QUEUE, Finding::Judged(Verdict::seen("a queue of at least 128", "a queue of 5")))
 }
@@ -149,6 +160,7 @@ pub(crate) fn report(outcomes: Vec<Outcome>) -> Report {
         notes: Vec::new(),
         options: Vec::new(),
         stderr: Vec::new(),
+        stale: Vec::new(),
     }
 }
 

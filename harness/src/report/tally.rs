@@ -18,6 +18,8 @@ pub(crate) struct Counts {
     pub(crate) host: usize,
     pub(crate) not_selected: usize,
     pub(crate) depends_on: usize,
+    /// What was known beforehand, and counts nowhere else.
+    pub(crate) expected: usize,
     /// Of the inconclusive and the broken, those that keep the verdict unknown.
     pub(crate) undecided_must: usize,
 }
@@ -33,6 +35,10 @@ impl Counts {
 
     fn add(&mut self, outcome: &Outcome) {
         let must = outcome.clause.level == Level::Must;
+        if outcome.expected.is_some() {
+            self.expected += 1;
+            return;
+        }
         let slot = match &outcome.finding {
             Finding::Skipped(Cause::NotApplicable, _) => &mut self.not_applicable,
             Finding::Skipped(Cause::Host, _) => &mut self.host,
@@ -61,7 +67,7 @@ impl Counts {
 
     /// Clauses that were tried.
     pub(crate) fn tried(&self) -> usize {
-        self.pass + self.fail() + self.inconclusive + self.broken
+        self.pass + self.fail() + self.inconclusive + self.broken + self.expected
     }
 
     /// "2 MUST and 1 SHOULD".
@@ -80,6 +86,7 @@ pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) conformance: Conformance,
     interrupted: bool,
+    stale: usize,
     duration: Duration,
 }
 
@@ -89,6 +96,7 @@ impl Tally {
             counts: Counts::of(&report.outcomes),
             conformance: report.conformance(strict),
             interrupted: report.interrupted,
+            stale: report.stale.len(),
             duration: report.duration,
         }
     }
@@ -115,6 +123,7 @@ impl Tally {
             add(counts.inconclusive, "is inconclusive", "are inconclusive");
             add(counts.broken, "is broken", "are broken");
         }
+        add(counts.expected, "fails as expected", "fail as expected");
         add(counts.depends_on, "depends on what failed", "depend on what failed");
         add(counts.not_applicable, "does not apply to this server", "do not apply to this server");
         format!("{line}, {}", span(self.duration))
@@ -141,6 +150,9 @@ impl Tally {
                     n => format!(", {n} SHOULD fail"),
                 };
                 format!("conforms in {clauses}{warned}")
+            }
+            Conformance::DoesNotConform if counts.fail() == 0 => {
+                format!("does not conform: {} not hold", expectations(self.stale))
             }
             Conformance::DoesNotConform => format!(
                 "does not conform: {} of {} {}",
@@ -171,6 +183,10 @@ impl Tally {
             passed(counts.pass)
         )
     }
+}
+
+fn expectations(n: usize) -> String {
+    format!("{} {}", counted(n, "expectation"), if n == 1 { "does" } else { "do" })
 }
 
 fn passed(n: usize) -> String {

@@ -26,6 +26,7 @@ pub fn print(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<
             first_line(page, &tally)?;
         }
         finding::failures(page, report, style, fails)?;
+        finding::stale(page, report)?;
         page.gap()?;
         return page.line(coloured(&tally, &tally.last_line()));
     }
@@ -34,11 +35,13 @@ pub fn print(report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<
     families(page, report, style)?;
     finding::failures(page, report, style, fails)?;
     finding::failures(page, report, style, |level| !fails(level))?;
+    finding::expected(page, report)?;
     finding::undecided(page, report, style)?;
     finding::skipped(page, report, style)?;
     if style.detail == Detail::Verbose {
         finding::recorded(page, report)?;
     }
+    finding::stale(page, report)?;
     page.gap()?;
     page.line(coloured(&tally, &tally.last_line()))
 }
@@ -151,7 +154,7 @@ fn families(page: &mut Page<'_>, report: &Report, style: &Style) -> io::Result<(
 
 fn family_line(counts: &Counts, style: &Style) -> String {
     let pass = format!("{:>3} pass", counts.pass);
-    let well = counts.fail() == 0 && counts.inconclusive + counts.broken == 0;
+    let well = counts.fail() + counts.expected == 0 && counts.inconclusive + counts.broken == 0;
     let mut parts = vec![if well && counts.pass > 0 { pass.green().to_string() } else { pass }];
     let (fail, warn) = match style.strict {
         true => (counts.fail(), 0),
@@ -167,6 +170,7 @@ fn family_line(counts: &Counts, style: &Style) -> String {
     add(warn, &|text| text.yellow().to_string(), "warn");
     add(counts.inconclusive, &|text| text.magenta().to_string(), "inconclusive");
     add(counts.broken, &|text| text.magenta().to_string(), "broken");
+    add(counts.expected, &|text| text.yellow().to_string(), "xfail");
     add(skipped, &|text| text.dimmed().to_string(), "skipped");
     parts.join(", ")
 }
@@ -176,6 +180,7 @@ fn clauses(page: &mut Page<'_>, outcomes: &[Outcome]) -> io::Result<()> {
     for outcome in outcomes {
         let clause = outcome.clause;
         let word = match outcome.finding.status() {
+            _ if outcome.expected.is_some() => format!("{:<12}", "xfail").yellow().to_string(),
             Status::Pass => format!("{:<12}", "pass").green().to_string(),
             Status::Fail => format!("{:<12}", "fail").red().bold().to_string(),
             Status::Inconclusive => format!("{:<12}", "inconclusive").magenta().to_string(),

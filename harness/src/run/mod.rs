@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::case::Case;
 use crate::clause::{Clause, ClauseId, Host, Level, Need};
 use crate::command::TargetCommand;
 use crate::error::Error;
-use crate::outcome::{Cause, Counterexample, Failure, Finding, Outcome, Report, Status};
+use crate::outcome::{Cause, Counterexample, Failure, Finding, NOT_SELECTED, Outcome, Report, Status};
 use crate::plan::{Entry, Options, plan};
 use crate::profile::{Model, Profile};
 use crate::scenario::Scenario;
@@ -18,6 +18,8 @@ use crate::world::World;
 
 mod baseline;
 mod cases;
+mod conclude;
+mod expect;
 pub mod fuzz;
 mod outcomes;
 mod pool;
@@ -26,8 +28,11 @@ pub mod shrink;
 mod workers;
 
 use baseline::Baseline;
-use cases::Tally;
-use outcomes::{notes, outcome, outcomes};
+use cases::{Tally, Work};
+use conclude::Conclusions;
+use expect::Expecting;
+pub use outcomes::unjudged;
+use outcomes::{notes, outcomes};
 use pool::{Pool, Source};
 use settle::{Settled, Settler};
 use workers::workers;
@@ -37,7 +42,7 @@ const CONFIRMED_AT_ONCE: usize = 3;
 
 /// What a run tells while it goes on.
 #[derive(Clone, Copy, Debug)]
-pub enum Progress {
+pub enum Progress<'a> {
     /// The baseline is known: so many scenarios will be enacted.
     Planned {
         /// Scenarios.
@@ -57,6 +62,8 @@ pub enum Progress {
     },
     /// All is known of a clause that was looked at again.
     Settled(ClauseId, Status),
+    /// Nothing more will be tried for this clause.
+    Concluded(&'a Outcome),
 }
 
 /// Verifies a server.
@@ -69,7 +76,7 @@ pub fn check(
     command: &TargetCommand,
     options: &Options,
     stop: &AtomicBool,
-    tell: &mut dyn FnMut(Progress),
+    tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report, Error> {
     let (workers, host) = workers(options.isolation)?;
     check_in(&workers, host, command, options, stop, tell)
@@ -112,7 +119,7 @@ fn check_in(
     command: &TargetCommand,
     options: &Options,
     stop: &AtomicBool,
-    tell: &mut dyn FnMut(Progress),
+    tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report, Error> {
     let began = Instant::now();
     let mut report = Pool::with(source, stop, options.jobs, |pool| {
@@ -120,6 +127,7 @@ fn check_in(
     })?;
     report.duration = began.elapsed();
     report.interrupted = stop.load(Ordering::Relaxed);
+    expect::settle(&mut report, &options.expect);
     Ok(report)
 }
 
@@ -135,7 +143,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Baseline, enactments, and a second look at what failed.
-    fn phases(&self, command: &TargetCommand, tell: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
+    fn phases(&self, command: &TargetCommand, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Report, Error> {
         let Some((baseline, trace, target)) = self.baseline(command)? else {
             let skipped = |_: &Clause| Finding::Skipped(Cause::NotSelected, "interrupted".to_owned());
             return Ok(self.report(command, None, outcomes(skipped)));
@@ -147,19 +155,16 @@ impl Run<'_> {
         let target = Arc::new(target);
         let plan = self.plan(&profile);
         let mut tallies: Vec<Tally> = plan.iter().map(|_| Tally::default()).collect();
-        let enactments = self.enact(&plan, &target, &profile, &mut tallies, tell);
-        let mut settled = self.settle(&plan, &target, &profile, &tallies, tell);
-        let outcomes = plan
-            .into_iter()
-            .zip(tallies)
-            .enumerate()
-            .map(|(index, (entry, tally))| {
-                let settled =
-                    settled.iter().position(|(at, _)| *at == index).map(|at| settled.swap_remove(at).1);
-                outcome(entry, tally, settled)
-            })
-            .collect();
-        let mut report = self.report(&target, Some(&trace), outcomes);
+        let works = cases::works(&plan);
+        let mut report = self.report(&target, Some(&trace), Vec::new());
+        let expecting =
+            Expecting::of(&self.options.expect, &report.kernel, report.isolation, Some(&profile));
+        let mut concluded = Conclusions::new(&plan, &works, expecting);
+        tell(Progress::Planned { scenarios: works.len() });
+        concluded.untried(tell);
+        let enactments = self.enact((&plan, &works), &target, &profile, (&mut tallies, &mut concluded), tell);
+        self.settle(&plan, &target, &profile, (&tallies, &mut concluded), tell);
+        report.outcomes = concluded.finish(&tallies, tell);
         report.notes = notes(&profile);
         report.profile = Some((*profile).clone());
         report.enactments = enactments;
@@ -223,14 +228,12 @@ impl Run<'_> {
     /// Enacts every scenario, and judges. Returns how many were enacted.
     fn enact(
         &self,
-        plan: &[Entry],
+        (plan, works): (&[Entry], &[Work]),
         target: &Arc<TargetCommand>,
         profile: &Arc<Profile>,
-        tallies: &mut [Tally],
-        tell: &mut dyn FnMut(Progress),
+        (tallies, concluded): (&mut [Tally], &mut Conclusions<'_>),
+        tell: &mut dyn FnMut(Progress<'_>),
     ) -> u64 {
-        let works = cases::works(plan);
-        tell(Progress::Planned { scenarios: works.len() });
         let limits = Arc::new(self.options.limits());
         // A clause that has failed needs no further proof before it is looked at again.
         let failed: Arc<Vec<AtomicBool>> = Arc::new(plan.iter().map(|_| AtomicBool::new(false)).collect());
@@ -256,6 +259,7 @@ impl Run<'_> {
                 failed[entry].store(tallies[entry].failure.is_some(), Ordering::Relaxed);
             }
             tell(Progress::Enacted { done, of: works.len() });
+            concluded.enacted(&works[index], tallies, tell);
             self.options.time.is_none_or(|time| self.began.elapsed() < time)
         });
         enacted
@@ -267,9 +271,9 @@ impl Run<'_> {
         plan: &[Entry],
         target: &Arc<TargetCommand>,
         profile: &Arc<Profile>,
-        tallies: &[Tally],
-        tell: &mut dyn FnMut(Progress),
-    ) -> Vec<(usize, Settled)> {
+        (tallies, concluded): (&[Tally], &mut Conclusions<'_>),
+        tell: &mut dyn FnMut(Progress<'_>),
+    ) {
         let unsettled: Vec<(usize, Unsettled)> = tallies
             .iter()
             .enumerate()
@@ -298,7 +302,6 @@ impl Run<'_> {
                 }
             }
         });
-        let mut all = Vec::new();
         let at_once = (self.options.jobs * CONFIRMED_AT_ONCE).min(indexes.len());
         Pool::with(self.source, self.stop, at_once, |pool| {
             pool.each(jobs, |at, result| {
@@ -307,11 +310,10 @@ impl Run<'_> {
                     counterexample: None,
                 });
                 tell(Progress::Settled(plan[indexes[at]].clause.id, settled.finding.status()));
-                all.push((indexes[at], settled));
+                concluded.settled(indexes[at], &tallies[indexes[at]], settled, tell);
                 true
             })
         });
-        all
     }
 
     /// The report on a server that serves not even one visit: one failure, and the rest skipped.
@@ -323,7 +325,7 @@ impl Run<'_> {
         };
         let mut all = outcomes(|clause| {
             if !self.options.selects(clause) && Some(clause.id) != failed {
-                return Finding::Skipped(Cause::NotSelected, "not selected".to_owned());
+                return Finding::Skipped(Cause::NotSelected, NOT_SELECTED.to_owned());
             }
             match failed {
                 Some(id) if id == clause.id => Finding::Judged(Verdict::Inconclusive(String::new())),
@@ -342,23 +344,16 @@ impl Run<'_> {
     }
 
     fn report(&self, target: &TargetCommand, trace: Option<&Trace>, outcomes: Vec<Outcome>) -> Report {
-        let kernel = nix::sys::utsname::uname().map(|uname| uname.release().to_string_lossy().into_owned());
+        let unjudged = unjudged(target, self.options, |_| Finding::Broken(String::new()));
         Report {
-            target: target.clone(),
-            profile: None,
-            kernel: kernel.unwrap_or_default(),
             isolation: self.host.isolation,
-            seed: self.options.seed,
             outcomes,
-            duration: Duration::ZERO,
-            enactments: 0,
             interrupted: false,
-            notes: Vec::new(),
-            options: self.options.repeat.clone(),
             stderr: trace
                 .and_then(|trace| trace.output.first())
                 .map(|output| output.stderr.last_lines(5))
                 .unwrap_or_default(),
+            ..unjudged
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::clause::Clause;
-use crate::outcome::{Cause, Finding, Outcome};
-use crate::plan::Entry;
+use crate::command::TargetCommand;
+use crate::outcome::{Cause, Finding, Outcome, Report};
+use crate::plan::{Entry, Options};
 use crate::profile::{Model, Profile};
 use crate::run::cases::Tally;
 use crate::run::settle::{Settled, unconfirmed};
 use crate::spec;
+use crate::trace::Isolation;
 use crate::verdict::Verdict;
 
 /// One outcome for each clause of the catalogue.
@@ -19,25 +21,54 @@ pub(super) fn outcomes(finding: impl Fn(&Clause) -> Finding) -> Vec<Outcome> {
         counterexample: None,
         cases: 0,
         duration: Duration::ZERO,
+        expected: None,
     };
     spec::catalogue().map(outcome).collect()
 }
 
-pub(super) fn outcome(entry: Entry, tally: Tally, settled: Option<Settled>) -> Outcome {
-    let settled = settled.or_else(|| tally.failure.map(unconfirmed));
-    let (finding, counterexample) = match (entry.cases, settled, tally.passed, tally.broken) {
-        (Err((cause, reason)), ..) => (Finding::Skipped(cause, reason), None),
+/// The report on a run of which nothing is known, or not yet: of every clause this was found.
+#[must_use]
+pub fn unjudged(target: &TargetCommand, options: &Options, finding: impl Fn(&Clause) -> Finding) -> Report {
+    let kernel = nix::sys::utsname::uname().map(|uname| uname.release().to_string_lossy().into_owned());
+    Report {
+        target: target.clone(),
+        profile: None,
+        kernel: kernel.unwrap_or_default(),
+        isolation: options.isolation.unwrap_or(Isolation::Loopback),
+        seed: options.seed,
+        outcomes: outcomes(finding),
+        duration: Duration::ZERO,
+        enactments: 0,
+        interrupted: true,
+        notes: Vec::new(),
+        options: options.repeat.clone(),
+        stderr: Vec::new(),
+        stale: Vec::new(),
+    }
+}
+
+pub(super) fn outcome(entry: &Entry, tally: &Tally, settled: Option<Settled>) -> Outcome {
+    let settled = settled.or_else(|| tally.failure.clone().map(unconfirmed));
+    let (finding, counterexample) = match (&entry.cases, settled, tally.passed.clone(), tally.broken.clone()) {
+        (Err((cause, reason)), ..) => (Finding::Skipped(*cause, reason.clone()), None),
         (Ok(_), Some(settled), ..) => (settled.finding, settled.counterexample),
         (Ok(_), None, Some(seen), _) => (Finding::Judged(Verdict::Pass(seen)), None),
         (Ok(_), None, None, Some(error)) => (Finding::Broken(error), None),
         (Ok(_), None, None, None) if tally.moot.is_some() => {
-            (Finding::Skipped(Cause::NotApplicable, tally.moot.unwrap_or_default()), None)
+            (Finding::Skipped(Cause::NotApplicable, tally.moot.clone().unwrap_or_default()), None)
         }
         (Ok(_), None, None, None) => {
             (Finding::Skipped(Cause::NotSelected, "the run ended before it".to_owned()), None)
         }
     };
-    Outcome { clause: entry.clause, finding, counterexample, cases: tally.cases, duration: tally.duration }
+    Outcome {
+        clause: entry.clause,
+        finding,
+        counterexample,
+        cases: tally.cases,
+        duration: tally.duration,
+        expected: None,
+    }
 }
 
 pub(super) fn notes(profile: &Profile) -> Vec<String> {
