@@ -16,6 +16,7 @@ pub mod command;
 pub mod expectation;
 pub mod outcome;
 pub mod plan;
+pub mod config;
 pub mod case;
 pub mod emit;
 pub mod error;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anstream::{AutoStream, ColorChoice};
-use clap::CommandFactory as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use sockspec::args::{
@@ -23,6 +22,7 @@ use sockspec::{doctor, sandbox, spec};
 
 mod check;
 mod commands;
+mod setup;
 
 /// Wider terminals than this are not filled: long lines are hard to read.
 const WIDTH_MAX: usize = 120;
@@ -45,7 +45,10 @@ fn main() -> Status {
         Command::List(list_args) => list(&list_args, args.color),
         Command::Explain(explain_args) => explain(&explain_args, args.color),
         Command::Doctor(doctor_args) => examine(&doctor_args, args.color),
-        Command::Completions { shell } => completions(shell),
+        Command::Diff(diff_args) => setup::diff(&diff_args, args.color),
+        Command::Init(init_args) => setup::init(&init_args),
+        Command::Man(man_args) => setup::man(&man_args),
+        Command::Completions { shell } => setup::completions(shell),
     };
     ended.unwrap_or_else(|failure| {
         let _ = writeln!(io::stderr(), "error: {}", chain(failure.error.as_ref()));
@@ -148,13 +151,6 @@ fn examine(typed: &DoctorArgs, color: When) -> Ended {
         }
         _ => Ok(shown),
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> Ended {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "sockspec", &mut script);
-    send(&Destination::Stdout, &script).map_err(not_writable(None))?;
-    Ok(ExitCode::Conforms.into())
 }
 
 /// Serves until stopped. Exit 0: stopped; 1: cannot serve; 2: arguments not understood.

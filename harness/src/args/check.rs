@@ -129,7 +129,20 @@ pub struct CheckArgs {
     #[arg(long, short, help_heading = "The report")]
     pub verbose: bool,
 
-    /// The server: a program and its arguments. [default: the built-in reference server]
+    /// Reads this configuration file. [default: sockspec.toml, in this folder or the nearest above]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config", help_heading = "The configuration")]
+    pub config: Option<PathBuf>,
+    /// Reads no configuration file.
+    #[arg(long, help_heading = "The configuration")]
+    pub no_config: bool,
+    /// Checks only the server of this name in the configuration file. May be repeated.
+    #[arg(long, value_name = "NAME", conflicts_with = "command", help_heading = "The configuration")]
+    pub target: Vec<String>,
+    /// Checks three times, and writes what fails each time as expectations into the configuration file.
+    #[arg(long, help_heading = "The configuration")]
+    pub update_expectations: bool,
+
+    /// The server: a program and its arguments. [default: those of the configuration file, or the built-in reference]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }

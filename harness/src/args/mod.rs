@@ -10,11 +10,13 @@ use crate::clause::Level;
 
 pub mod campaign;
 pub mod check;
+pub mod configured;
 pub mod decide;
 pub mod fuzz;
 pub mod globs;
 pub mod outputs;
 pub mod program;
+pub mod setup;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ mod tests;
 pub use check::CheckArgs;
 pub use decide::{CheckOptions, UsageError};
 pub use fuzz::{FuzzArgs, MergeArgs, ReplayArgs};
+pub use setup::{DiffArgs, InitArgs, ManArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +69,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// Say what this host allows, and the remedy for what it does not.
     Doctor(DoctorArgs),
+    /// Say what regressed, is fixed, new or gone between two reports.
+    Diff(DiffArgs),
+    /// Write a first sockspec.toml, by looking at this folder.
+    Init(InitArgs),
+    /// Print a manual page.
+    Man(ManArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -233,6 +242,9 @@ pub fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Args
         | Command::Explain(_)
         | Command::Serve(_)
         | Command::Doctor(_)
+        | Command::Diff(_)
+        | Command::Init(_)
+        | Command::Man(_)
         | Command::Completions { .. } => None,
     };
     if let Some(server) = server

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::ColorChoice;
 use sockspec::args::outputs::{Output, ReportFormat};
-use sockspec::args::{CheckArgs, CheckOptions, When};
+use sockspec::args::configured::{Configured, configured};
+use sockspec::args::{CheckArgs, CheckOptions, UsageError, When};
 use sockspec::case;
+use sockspec::config::Config;
 use sockspec::error::Error;
 use sockspec::exit_code::ExitCode;
 use sockspec::outcome::{Cause, Finding, NOT_SELECTED, Report};
@@ -23,6 +25,8 @@ use super::{
     width,
 };
 
+mod expectations;
+
 /// A server that is to be checked.
 pub(super) struct Wanted {
     /// Its name, where it is one of a file.
@@ -31,9 +35,48 @@ pub(super) struct Wanted {
 }
 
 pub(super) fn check(typed: CheckArgs, color: When) -> Ended {
+    let config = config(&typed)?;
+    let update = typed.update_expectations;
+    let wanted = wanted(typed, config.as_ref())?;
+    if !update {
+        return all(wanted, color);
+    }
+    match config {
+        Some(config) => expectations::update(wanted, &config),
+        None => Err(Failure::usage("--update-expectations: there is no sockspec.toml; `sockspec init` writes one")),
+    }
+}
+
+/// The configuration file that is meant, if there is one.
+fn config(typed: &CheckArgs) -> Result<Option<Config>, Failure> {
+    match &typed.config {
+        _ if typed.no_config => Ok(None),
+        Some(file) => Config::load(file).map(Some).map_err(Failure::usage),
+        None => {
+            let here = std::env::current_dir().map_err(Failure::unknown)?;
+            Config::find(&here).map_err(Failure::usage)
+        }
+    }
+}
+
+/// The servers that are meant.
+fn wanted(typed: CheckArgs, config: Option<&Config>) -> Result<Vec<Wanted>, Failure> {
     let sockspec = std::env::current_exe().map_err(Failure::unknown)?;
-    let decided = CheckOptions::decide(typed, &catalogue(), &sockspec).map_err(Failure::usage)?;
-    all(vec![Wanted { name: None, decided }], color)
+    let catalogue = catalogue();
+    let all = match config {
+        Some(config) => {
+            let words: Vec<_> = std::env::args_os().collect();
+            configured(&words, config, &catalogue).map_err(Failure::usage)?
+        }
+        None if typed.target.is_empty() => vec![Configured { name: None, args: typed, expect: Vec::new() }],
+        None => return Err(Failure::usage("--target: there is no sockspec.toml; `sockspec init` writes one")),
+    };
+    let decide = |Configured { name, args, expect }: Configured| {
+        let mut decided = CheckOptions::decide(args, &catalogue, &sockspec)?;
+        decided.options.expect = expect;
+        Ok(Wanted { name, decided })
+    };
+    all.into_iter().map(decide).collect::<Result<_, UsageError>>().map_err(Failure::usage)
 }
 
 /// Checks all servers, one after another.
