@@ -57,7 +57,8 @@ fn an_expected_failure_fails_no_run_and_is_told() {
     let clauses = report["targets"][0]["report"]["clauses"].as_array().unwrap();
     let reaped = clauses.iter().find(|clause| clause["id"] == "reap.every-child").unwrap();
     assert_eq!(reaped["expected_because"]["reason"], "the reaper comes later");
-    let typed = sockspec(dir.path(), &["check", "--no-config", "--only", "echo.exact", "-q", "--", EXE, "serve"]);
+    let typed =
+        sockspec(dir.path(), &["check", "--no-config", "--only", "echo.exact", "-q", "--", EXE, "serve"]);
     assert_eq!(typed.status.code(), Some(0), "{}", said(&typed));
 }
 
@@ -86,14 +87,26 @@ fn one_that_stands_twice_is_an_error() {
     let dir = folder(&format!("{ONE}{EXPECTED}{EXPECTED}"));
     let output = sockspec(dir.path(), &["check"]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("sockspec.toml:14:10: reap.every-child is expected twice"), "{}", said(&output));
+    assert!(
+        said(&output).contains("sockspec.toml:14:10: reap.every-child is expected twice"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[rstest]
 #[case("[check]\njobs = 0\n", "sockspec.toml:2:8: ", "0 is not in 1..=1024")]
 #[case("[check]\neffort = 'quik'\n", "sockspec.toml:2:10: ", "quick")]
-#[case("[check]\nclient = 3\n", "sockspec.toml:2:1: unknown key `client`; did you mean `clients`?", "2 | client = 3")]
-#[case("[[target]]\nname = 'a'\ncommand = GOOD\nstop-signal = 'KILL'\n", "sockspec.toml:4:15: ", "stop-signal = 'KILL'")]
+#[case(
+    "[check]\nclient = 3\n",
+    "sockspec.toml:2:1: unknown key `client`; did you mean `clients`?",
+    "2 | client = 3"
+)]
+#[case(
+    "[[target]]\nname = 'a'\ncommand = GOOD\nstop-signal = 'KILL'\n",
+    "sockspec.toml:4:15: ",
+    "stop-signal = 'KILL'"
+)]
 #[case("[[target]]\nname = 'a'\ncommand = ['no-such-program']\n", "no-such-program: not found in PATH", "")]
 fn a_mistake_is_shown_where_it_stands(#[case] text: &str, #[case] place: &str, #[case] part: &str) {
     let output = sockspec(folder(text).path(), &["check"]);
@@ -105,7 +118,8 @@ fn a_mistake_is_shown_where_it_stands(#[case] text: &str, #[case] place: &str, #
 #[test]
 fn the_command_line_overrides_the_file() {
     let dir = folder(&ONE.replace("[check]", "[check]\nverbose = true\nseed = 3"));
-    let args = ["check", "--only", "echo.exact", "--seed", "9", "-q", "--format", "json", "--target", "faulty"];
+    let args =
+        ["check", "--only", "echo.exact", "--seed", "9", "-q", "--format", "json", "--target", "faulty"];
     let output = sockspec(dir.path(), &args);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();

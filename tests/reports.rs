@@ -29,7 +29,9 @@ fn json(path: &Path) -> Value {
 fn one_run_writes_all_reports_and_they_agree() {
     let dir = tempfile::tempdir().unwrap();
     let mut args = vec!["check", "--only", "reap.every-child", "--only", "echo.exact", "--format", "github"];
-    for report in ["json=a.json", "ndjson=a.ndjson", "junit=a.xml", "sarif=a.sarif", "markdown=a.md", "text=a.txt"] {
+    for report in
+        ["json=a.json", "ndjson=a.ndjson", "junit=a.xml", "sarif=a.sarif", "markdown=a.md", "text=a.txt"]
+    {
         args.extend(["--report", report]);
     }
     args.push("--");
@@ -160,7 +162,11 @@ fn recipes_can_be_read_and_say_options_that_exist() {
         count += 1;
         // What a shell makes of the line, with this program asked for help on it.
         let script = format!("sockspec() {{ '{EXE}' \"$@\" --help >/dev/null; }}; {line}");
-        let output = Command::new("sh").args(["-ec", &script]).env("GITHUB_STEP_SUMMARY", "summary.md").output().unwrap();
+        let output = Command::new("sh")
+            .args(["-ec", &script])
+            .env("GITHUB_STEP_SUMMARY", "summary.md")
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{line}: {}", said(&output));
     }
     assert!(count >= 4, "{lines:?}");

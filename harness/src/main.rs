@@ -11,7 +11,7 @@ use anstream::{AutoStream, ColorChoice};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use sockspec::args::{
-    self, Args, Command, DoctorArgs, ExplainArgs, Format, ListArgs, ServeArgs, Served, When, decide,
+    self, Command, DoctorArgs, ExplainArgs, Format, ListArgs, ServeArgs, Served, When, decide,
 };
 use sockspec::clause::Clause;
 use sockspec::exit_code::ExitCode;

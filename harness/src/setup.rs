@@ -25,7 +25,9 @@ pub(super) fn init(typed: &InitArgs) -> Ended {
         Failure::usage(format!("write {}: {error}{remedy}", config::NAME))
     })?;
     created.write_all(text.as_bytes()).map_err(not_writable(Some(&file)))?;
-    show(When::Never, |out| writeln!(out, "wrote {}; look at its [[target]], then `sockspec check`", config::NAME))
+    show(When::Never, |out| {
+        writeln!(out, "wrote {}; look at its [[target]], then `sockspec check`", config::NAME)
+    })
 }
 
 pub(super) fn diff(typed: &DiffArgs, color: When) -> Ended {

@@ -62,7 +62,11 @@ pub fn configured(
         .filter(|target| typed.target.is_empty() || typed.target.contains(target.name.get_ref()))
         .map(|target| {
             let name = target.name.get_ref();
-            Ok(Configured { name: Some(name.clone()), args: joined.with(Some(target))?, expect: of(Some(name)) })
+            Ok(Configured {
+                name: Some(name.clone()),
+                args: joined.with(Some(target))?,
+                expect: of(Some(name)),
+            })
         })
         .collect()
 }
@@ -143,7 +147,9 @@ impl Joined<'_> {
         let mut words = Vec::new();
         for value in each {
             let word = match value {
-                Value::Boolean(true) if matches!(option, "strict" | "quiet" | "verbose") => format!("--{option}"),
+                Value::Boolean(true) if matches!(option, "strict" | "quiet" | "verbose") => {
+                    format!("--{option}")
+                }
                 Value::String(text) => format!("--{option}={}", self.from_folder(option, text)),
                 Value::Integer(number) => format!("--{option}={number}"),
                 Value::Float(number) => format!("--{option}={number}"),
@@ -223,7 +229,11 @@ fn expectations(
     Ok(seen)
 }
 
-fn expectation(config: &Config, table: &ExpectTable, catalogue: &[&Clause]) -> Result<Expectation, ConfigError> {
+fn expectation(
+    config: &Config,
+    table: &ExpectTable,
+    catalogue: &[&Clause],
+) -> Result<Expectation, ConfigError> {
     let glob = table.clause.get_ref();
     let at = |span: Range<usize>, problem: String| config.problem(span, problem);
     if let Some(problem) = problem(glob) {

@@ -41,7 +41,8 @@ pub(super) fn update(wanted: Vec<Wanted>, config: &Config) -> Ended {
         "is brought up to date"
     };
     let failing: usize = all.iter().map(|found| found.failing.len()).sum();
-    let _ = writeln!(io::stderr(), "{}: {known}; {failing} fail in each of {RUNS} runs", config.path.display());
+    let _ =
+        writeln!(io::stderr(), "{}: {known}; {failing} fail in each of {RUNS} runs", config.path.display());
     Ok(ExitCode::Conforms.into())
 }
 
@@ -58,10 +59,16 @@ fn agreed(wanted: &Wanted, stop: &AtomicBool) -> Result<Option<Found>, Failure> 
             return Ok(None);
         }
         let of = |status| ids(&report, status);
-        runs.push(Found { target: wanted.name.clone(), failing: of(Status::Fail), passing: of(Status::Pass) });
+        runs.push(Found {
+            target: wanted.name.clone(),
+            failing: of(Status::Fail),
+            passing: of(Status::Pass),
+        });
     }
-    let differ: BTreeSet<ClauseId> =
-        runs.windows(2).flat_map(|two| two[0].failing.symmetric_difference(&two[1].failing).copied()).collect();
+    let differ: BTreeSet<ClauseId> = runs
+        .windows(2)
+        .flat_map(|two| two[0].failing.symmetric_difference(&two[1].failing).copied())
+        .collect();
     if !differ.is_empty() {
         let ids: Vec<&str> = differ.iter().map(|id| id.0).collect();
         return Err(Failure::unknown(format!(

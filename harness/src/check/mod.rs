@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::ColorChoice;
-use sockspec::args::outputs::{Output, ReportFormat};
 use sockspec::args::configured::{Configured, configured};
+use sockspec::args::outputs::{Output, ReportFormat};
 use sockspec::args::{CheckArgs, CheckOptions, UsageError, When};
 use sockspec::case;
 use sockspec::config::Config;
@@ -21,8 +21,8 @@ use sockspec::report::{self, Checked, Detail, Style};
 use sockspec::run;
 
 use super::{
-    Ended, Failure, catalogue, choice, in_file, isolation_suffices, not_writable, send, stop_on_signals, styled,
-    width,
+    Ended, Failure, catalogue, choice, in_file, isolation_suffices, not_writable, send, stop_on_signals,
+    styled, width,
 };
 
 mod expectations;
@@ -43,7 +43,9 @@ pub(super) fn check(typed: CheckArgs, color: When) -> Ended {
     }
     match config {
         Some(config) => expectations::update(wanted, &config),
-        None => Err(Failure::usage("--update-expectations: there is no sockspec.toml; `sockspec init` writes one")),
+        None => Err(Failure::usage(
+            "--update-expectations: there is no sockspec.toml; `sockspec init` writes one",
+        )),
     }
 }
 
@@ -69,7 +71,9 @@ fn wanted(typed: CheckArgs, config: Option<&Config>) -> Result<Vec<Wanted>, Fail
             configured(&words, config, &catalogue).map_err(Failure::usage)?
         }
         None if typed.target.is_empty() => vec![Configured { name: None, args: typed, expect: Vec::new() }],
-        None => return Err(Failure::usage("--target: there is no sockspec.toml; `sockspec init` writes one")),
+        None => {
+            return Err(Failure::usage("--target: there is no sockspec.toml; `sockspec init` writes one"));
+        }
     };
     let decide = |Configured { name, args, expect }: Configured| {
         let mut decided = CheckOptions::decide(args, &catalogue, &sockspec)?;
@@ -126,22 +130,16 @@ fn all(mut wanted: Vec<Wanted>, color: When) -> Ended {
             let code = if interrupted { ExitCode::Interrupted } else { ExitCode::Unknown };
             Err(Failure { code, error: error.into() })
         }
-        None => Ok(ExitCode::of_all(
-            checked.iter().zip(&wanted).map(|(checked, wanted)| {
-                ExitCode::of(&checked.report, wanted.decided.strict, wanted.decided.require)
-            }),
-        )
+        None => Ok(ExitCode::of_all(checked.iter().zip(&wanted).map(|(checked, wanted)| {
+            ExitCode::of(&checked.report, wanted.decided.strict, wanted.decided.require)
+        }))
         .into()),
     }
 }
 
 /// Checks one server, and tells the streams of it. An error of the harness leaves a report that says it of each clause.
 /// The last value is why a stream could not be written.
-fn one(
-    wanted: &Wanted,
-    sinks: &mut [Sink],
-    stop: &AtomicBool,
-) -> (Report, Option<Error>, Option<io::Error>) {
+fn one(wanted: &Wanted, sinks: &mut [Sink], stop: &AtomicBool) -> (Report, Option<Error>, Option<io::Error>) {
     let decided = &wanted.decided;
     let unjudged = not_reached(wanted).report;
     let quiet = decided.detail == Detail::Quiet;
@@ -247,7 +245,9 @@ impl Sink {
             ColorChoice::AlwaysAnsi,
         );
         let printed = match (self.format, checked) {
-            (ReportFormat::Text, [one]) => styled(|out| report::text::print(&one.report, &style, out), colours),
+            (ReportFormat::Text, [one]) => {
+                styled(|out| report::text::print(&one.report, &style, out), colours)
+            }
             (ReportFormat::Text, all) => styled(|out| several(all, &style, out), colours),
             (ReportFormat::Json, [Checked { name: None, report }]) => {
                 styled(|out| report::json::print(report, strict, out), plain)
@@ -259,9 +259,7 @@ impl Sink {
             (ReportFormat::Sarif, all) => styled(|out| report::sarif::print(all, strict, out), plain),
             (ReportFormat::Markdown, all) => styled(|out| report::markdown::print(all, strict, out), plain),
         };
-        printed
-            .and_then(|text| send(&self.destination, &text))
-            .map_err(not_writable(self.file.as_deref()))
+        printed.and_then(|text| send(&self.destination, &text)).map_err(not_writable(self.file.as_deref()))
     }
 }
 

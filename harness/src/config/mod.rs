@@ -62,11 +62,8 @@ impl Config {
     /// # Errors
     /// If it cannot be read, or says something that means nothing.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let of_file = |problem: String| ConfigError {
-            place: path.display().to_string(),
-            problem,
-            line: String::new(),
-        };
+        let of_file =
+            |problem: String| ConfigError { place: path.display().to_string(), problem, line: String::new() };
         let text = std::fs::read_to_string(path).map_err(|error| of_file(error.to_string()))?;
         match toml::from_str(&text) {
             Ok(file) => {
@@ -152,8 +149,14 @@ mod tests {
         "[check]\neffrt = 'quick'\n",
         "sockspec.toml:2:1: unknown key `effrt`; did you mean `effort`?\n  2 | effrt = 'quick'"
     )]
-    #[case::unknown_table("[[targets]]\n", "sockspec.toml:1:3: unknown key `targets`; did you mean `target`?\n  1 | [[targets]]")]
-    #[case::unlike_all("xyzzy = 1\n", "sockspec.toml:1:1: unknown key `xyzzy`; known are `check`, `target`, `expect`\n  1 | xyzzy = 1")]
+    #[case::unknown_table(
+        "[[targets]]\n",
+        "sockspec.toml:1:3: unknown key `targets`; did you mean `target`?\n  1 | [[targets]]"
+    )]
+    #[case::unlike_all(
+        "xyzzy = 1\n",
+        "sockspec.toml:1:1: unknown key `xyzzy`; known are `check`, `target`, `expect`\n  1 | xyzzy = 1"
+    )]
     #[case::unknown_status(
         "[[expect]]\nclause = 'echo.exact'\nstatus = 'fails'\nreason = 'r'\n",
         "sockspec.toml:3:10: unknown value `fails`; did you mean `fail`?\n  3 | status = 'fails'"

@@ -120,10 +120,8 @@ fn python(folder: &Path) -> Option<Guess> {
         ["socket", "asyncio", "twisted"].iter().any(|module| text.contains(&format!("import {module}")))
     };
     let usual = ["server.py", "main.py", "app.py"];
-    let name = files
-        .iter()
-        .find(|name| usual.contains(&name.as_str()))
-        .or_else(|| files.iter().find(serves))?;
+    let name =
+        files.iter().find(|name| usual.contains(&name.as_str())).or_else(|| files.iter().find(serves))?;
     let mut command = vec!["python3".to_owned()];
     command.extend(words_of(folder, name, &[name]));
     let remark = format!("Guessed from {name}.");
@@ -132,7 +130,8 @@ fn python(folder: &Path) -> Option<Guess> {
 
 /// The program with its port, by an option where the source knows one.
 fn words_of(folder: &Path, program: &str, sources: &[&str]) -> Vec<String> {
-    let knows = |source: &&str| fs::read_to_string(folder.join(source)).is_ok_and(|text| text.contains("--port"));
+    let knows =
+        |source: &&str| fs::read_to_string(folder.join(source)).is_ok_and(|text| text.contains("--port"));
     let mut words = vec![program.to_owned()];
     words.extend(sources.iter().any(|source| knows(&source)).then(|| "--port".to_owned()));
     words.push("{port}".to_owned());
@@ -169,11 +168,14 @@ mod tests {
     fn what_is_commented_out_could_be_used() {
         let text = text(&Guess::nothing());
         let lines = text.lines().map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.starts_with("[[") || rest.split('=').count() > 1 && !rest.contains('`') => rest,
+            Some(rest) if rest.starts_with("[[") || rest.split('=').count() > 1 && !rest.contains('`') => {
+                rest
+            }
             _ => line,
         });
         let all: Vec<&str> = lines.collect();
-        let file: File = toml::from_str(&all.join("\n")).unwrap_or_else(|e| panic!("{e}\n{}", all.join("\n")));
+        let file: File =
+            toml::from_str(&all.join("\n")).unwrap_or_else(|e| panic!("{e}\n{}", all.join("\n")));
         assert_eq!(file.expect.len(), 1);
     }
 }

@@ -55,11 +55,15 @@ mod tests {
     fn a_failure_is_one_line_whatever_the_server_wrote() {
         let mut report = sample::report(vec![sample::failed(), sample::warned(), sample::expected()]);
         report.stale = vec!["sockspec.toml:3: 100% stale".to_owned()];
-        let text = sample::plain(|out| print(&[Checked { name: Some("a, b".to_owned()), report }], false, out));
+        let text =
+            sample::plain(|out| print(&[Checked { name: Some("a, b".to_owned()), report }], false, out));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(lines[0], "::error title=a%2C b%3A expectation::sockspec.toml:3: 100%25 stale");
-        assert!(lines[1].starts_with("::error title=a%2C b%3A reap.every-child (MUST)::The server waits"), "{text}");
+        assert!(
+            lines[1].starts_with("::error title=a%2C b%3A reap.every-child (MUST)::The server waits"),
+            "{text}"
+        );
         assert!(lines[1].contains("%0Astderr: \\x1b[31mchild 7 ended"), "{text}");
         assert!(lines[2].starts_with("::warning "), "{text}");
         assert!(lines[3].starts_with("::notice "), "{text}");

@@ -344,7 +344,10 @@ mod tests {
         let it = document(&report, false);
         assert_eq!((&it["conformance"], &it["counts"]["expected"]), (&json!("conforms"), &json!(1)));
         let why = json!({"reason": "the reaper comes with the rewrite", "issue": "#42"});
-        assert_eq!((&it["clauses"][0]["status"], &it["clauses"][0]["expected_because"]), (&json!("fail"), &why));
+        assert_eq!(
+            (&it["clauses"][0]["status"], &it["clauses"][0]["expected_because"]),
+            (&json!("fail"), &why)
+        );
         report.stale = vec!["it passes".to_owned()];
         let it = document(&report, false);
         assert_eq!(it["stale_expectations"], json!(["it passes"]));

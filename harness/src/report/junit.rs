@@ -158,8 +158,7 @@ fn write_suite(xml: &mut Writer<&mut dyn Write>, suite: &Suite) -> io::Result<()
 }
 
 fn write_case(xml: &mut Writer<&mut dyn Write>, suite: &str, case: &Case) -> io::Result<()> {
-    let attributes =
-        [("name", case.name.as_str()), ("classname", suite), ("time", &seconds(case.took))];
+    let attributes = [("name", case.name.as_str()), ("classname", suite), ("time", &seconds(case.took))];
     let start = element("testcase", &attributes);
     let Some((name, kind, message)) = &case.result else {
         return xml.write_event(Event::Empty(start));

@@ -116,7 +116,10 @@ mod tests {
     fn what_did_not_pass_stands_in_the_table_and_failures_are_proved() {
         let report = sample::report(vec![sample::failed(), sample::sibling_passed(), sample::warned()]);
         let text = sample::plain(|out| print(&[Checked { name: None, report }], false, out));
-        assert!(text.starts_with("### ❌ sockspec: does not conform: 1 MUST and 1 SHOULD of 3 clauses fail"), "{text}");
+        assert!(
+            text.starts_with("### ❌ sockspec: does not conform: 1 MUST and 1 SHOULD of 3 clauses fail"),
+            "{text}"
+        );
         assert!(text.contains("| FAIL | `reap.every-child` | MUST | expected no zombie"), "{text}");
         assert!(text.contains("| WARN | `listen.value` | SHOULD |"), "{text}");
         assert!(!text.contains("fork.sibling-survives"), "{text}");

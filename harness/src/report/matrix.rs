@@ -37,7 +37,12 @@ pub fn print(all: &[Checked], strict: bool, width: usize, out: &mut dyn Write) -
     }
     page.gap()?;
     for checked in all {
-        page.hanging(&checked.prefix(), checked.prefix().chars().count(), 2, &verdict(&checked.report, strict))?;
+        page.hanging(
+            &checked.prefix(),
+            checked.prefix().chars().count(),
+            2,
+            &verdict(&checked.report, strict),
+        )?;
     }
     Ok(())
 }
@@ -64,9 +69,9 @@ pub(super) fn markdown(all: &[Checked], strict: bool, out: &mut dyn Write) -> io
 #[must_use]
 pub fn together(all: &[Checked], strict: bool) -> String {
     let spent = all.iter().map(|checked| checked.report.duration).sum();
-    let conforming = all.iter().filter(|checked| {
-        checked.report.conformance(strict) == crate::outcome::Conformance::Conforms
-    });
+    let conforming = all
+        .iter()
+        .filter(|checked| checked.report.conformance(strict) == crate::outcome::Conformance::Conforms);
     format!("{} of {} conform, {}", conforming.count(), counted(all.len(), "server"), span(spent))
 }
 
@@ -120,7 +125,8 @@ mod tests {
 
     #[test]
     fn only_rows_that_differ_are_shown() {
-        let named = |name: &str, outcomes| Checked { name: Some(name.to_owned()), report: sample::report(outcomes) };
+        let named =
+            |name: &str, outcomes| Checked { name: Some(name.to_owned()), report: sample::report(outcomes) };
         let all = [
             named("old", vec![sample::queue_passed(), sample::not_applicable(), sample::failed()]),
             named("new", vec![sample::queue_passed(), sample::not_applicable(), sample::passed()]),

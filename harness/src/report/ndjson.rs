@@ -32,12 +32,7 @@ impl std::fmt::Debug for Stream<'_> {
 
 impl<'a> Stream<'a> {
     /// A stream to this place.
-    pub fn new(
-        out: &'a mut dyn Write,
-        name: Option<&'a str>,
-        strict: bool,
-        unjudged: &'a Report,
-    ) -> Self {
+    pub fn new(out: &'a mut dyn Write, name: Option<&'a str>, strict: bool, unjudged: &'a Report) -> Self {
         Self { out, name, strict, unjudged, told: BTreeSet::new() }
     }
 
@@ -60,9 +55,9 @@ impl<'a> Stream<'a> {
     /// As the destination.
     pub fn tell(&mut self, progress: &Progress<'_>) -> io::Result<()> {
         match progress {
-            Progress::Planned { scenarios } => {
-                self.event(json!({"event": "planned", "scenarios": scenarios, "clauses": spec::catalogue().count()}))
-            }
+            Progress::Planned { scenarios } => self.event(
+                json!({"event": "planned", "scenarios": scenarios, "clauses": spec::catalogue().count()}),
+            ),
             Progress::Concluded(outcome) => self.clause(self.unjudged, outcome),
             Progress::Enacted { .. } | Progress::Confirming { .. } | Progress::Settled(..) => Ok(()),
         }

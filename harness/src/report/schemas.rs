@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Checked, junit, sarif, sample};
+use super::{Checked, junit, sample, sarif};
 use crate::outcome::{Counterexample, Failure, Outcome};
 use crate::trace::build::Build;
 

@@ -157,8 +157,7 @@ impl Run<'_> {
         let mut tallies: Vec<Tally> = plan.iter().map(|_| Tally::default()).collect();
         let works = cases::works(&plan);
         let mut report = self.report(&target, Some(&trace), Vec::new());
-        let expecting =
-            Expecting::of(&self.options.expect, &report.kernel, report.isolation, Some(&profile));
+        let expecting = Expecting::of(&self.options.expect, &report.kernel, report.isolation, Some(&profile));
         let mut concluded = Conclusions::new(&plan, &works, expecting);
         tell(Progress::Planned { scenarios: works.len() });
         concluded.untried(tell);

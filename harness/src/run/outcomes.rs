@@ -49,7 +49,8 @@ pub fn unjudged(target: &TargetCommand, options: &Options, finding: impl Fn(&Cla
 
 pub(super) fn outcome(entry: &Entry, tally: &Tally, settled: Option<Settled>) -> Outcome {
     let settled = settled.or_else(|| tally.failure.clone().map(unconfirmed));
-    let (finding, counterexample) = match (&entry.cases, settled, tally.passed.clone(), tally.broken.clone()) {
+    let (finding, counterexample) = match (&entry.cases, settled, tally.passed.clone(), tally.broken.clone())
+    {
         (Err((cause, reason)), ..) => (Finding::Skipped(*cause, reason.clone()), None),
         (Ok(_), Some(settled), ..) => (settled.finding, settled.counterexample),
         (Ok(_), None, Some(seen), _) => (Finding::Judged(Verdict::Pass(seen)), None),
