@@ -65,7 +65,7 @@ fn an_expected_failure_fails_no_run_and_is_told() {
 #[rstest]
 #[case::passes_now("echo.exact", "", "echo.exact was expected to fail, now passes", 1)]
 #[case::expired("reap.every-child", "until = 2020-01-31", "has expired on 2020-01-31", 1)]
-#[case::unknown("reap.every-chlid", "", "did you mean reap.every-child?", 2)]
+#[case::unknown("reap.every-chlid", "", "matches no clause; did you mean reap.every-child", 2)]
 #[case::no_such_target("reap.every-child", "target = 'other'", "there is no target other", 2)]
 #[case::no_date("reap.every-child", "until = 'soon'", "expected a date such as 2026-12-31", 2)]
 #[case::no_kernel("reap.every-child", "when = { kernel = 'new' }", "compares no kernel", 2)]

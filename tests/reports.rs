@@ -116,8 +116,8 @@ fn a_difference_is_a_regression_only_one_way() {
 fn a_host_without_namespaces_does_not_suffice() {
     // In a user namespace of our own we may forbid further ones.
     let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec '{EXE}' doctor --require full");
-    let output = Command::new("unshare").args(["-Ur", "setpriv", "--bounding-set", "-sys_admin", "sh", "-c"]);
-    let output = { output }.arg(&script).output().unwrap();
+    let words = ["-Ur", "setpriv", "--bounding-set", "-sys_admin", "sh", "-c", &script];
+    let output = Command::new("unshare").args(words).output().unwrap();
     if !String::from_utf8_lossy(&output.stdout).contains("isolation") {
         let forbidden = std::env::var("SOCKSPEC_SKIP").is_ok_and(|value| value == "forbid");
         assert!(!forbidden, "{}", said(&output));

@@ -109,11 +109,12 @@ impl Joined<'_> {
             words.extend(self.of_target(target, is_typed("cwd"))?.into_iter().map(OsString::from));
         }
         words.extend(self.words[at..].iter().cloned());
+        let mut args = check_args(words)?;
         if let Some(target) = target {
-            words.push("--".into());
-            words.extend(target.command.get_ref().iter().map(OsString::from));
+            // Behind `--` clap would take it for one that was typed.
+            args.command.clone_from(target.command.get_ref());
         }
-        Ok(check_args(words)?)
+        Ok(args)
     }
 
     /// The words for what is no option of its own name.

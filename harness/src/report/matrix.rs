@@ -134,15 +134,15 @@ mod tests {
         let text = sample::plain(|out| print(&all, false, 80, out));
         assert_eq!(
             text,
-            "\
-                                    old     new
+            "                                    old     new
 reap.every-child                    FAIL    pass
 pass                                1       2
 fail                                1       0
 expected                            0       0
 undecided                           0       0
 
-old: does not conform: 1 MUST of 2 clauses fails, 1 does not apply to this server, 3.1 s
+old: does not conform: 1 MUST of 2 clauses fails, 1 does not apply to this
+  server, 3.1 s
 new: conforms in 2 clauses, 1 does not apply to this server, 3.1 s
 "
         );

@@ -43,7 +43,9 @@ fn sarif_is_valid() {
     let mut text = Vec::new();
     sarif::print(&all(), false, &mut text).unwrap();
     let log: Value = serde_json::from_slice(&text).unwrap();
-    let schema: Value = serde_json::from_slice(&std::fs::read(schema("sarif-2.1.0.json")).unwrap()).unwrap();
+    let schema = std::fs::read_to_string(schema("sarif-2.1.0.json")).unwrap();
+    // A slip of its authors: the last bracket of a pattern is one too many. We write no `language`.
+    let schema: Value = serde_json::from_str(&schema.replace("{2}]?$", "{2}$")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let problems: Vec<String> =
         validator.iter_errors(&log).map(|error| format!("{} at {}", error, error.instance_path())).collect();
