@@ -30,6 +30,8 @@ fn folder(text: &str) -> TempDir {
 
 const ONE: &str = "\
 [check]
+effort = 'quick'
+timeout-scale = 0.3
 only = ['reap.every-child', 'echo.exact']
 
 [[target]]
@@ -88,7 +90,7 @@ fn one_that_stands_twice_is_an_error() {
     let output = sockspec(dir.path(), &["check"]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(
-        said(&output).contains("sockspec.toml:14:10: reap.every-child is expected twice"),
+        said(&output).contains("sockspec.toml:16:10: reap.every-child is expected twice"),
         "{}",
         said(&output)
     );

@@ -28,7 +28,19 @@ fn json(path: &Path) -> Value {
 #[test]
 fn one_run_writes_all_reports_and_they_agree() {
     let dir = tempfile::tempdir().unwrap();
-    let mut args = vec!["check", "--only", "reap.every-child", "--only", "echo.exact", "--format", "github"];
+    let mut args = vec![
+        "check",
+        "--effort",
+        "quick",
+        "--timeout-scale",
+        "0.3",
+        "--only",
+        "reap.every-child",
+        "--only",
+        "echo.exact",
+        "--format",
+        "github",
+    ];
     for report in
         ["json=a.json", "ndjson=a.ndjson", "junit=a.xml", "sarif=a.sarif", "markdown=a.md", "text=a.txt"]
     {
@@ -95,7 +107,8 @@ fn a_difference_is_a_regression_only_one_way() {
     let dir = tempfile::tempdir().unwrap();
     let good = [EXE, "serve", "--port", "{port}"];
     for (name, server) in [("old.json", &good[..]), ("new.json", &FAULTY[..])] {
-        let args = ["check", "--only", "reap.every-child", "--format", "json", "--output", name, "-q", "--"];
+        let quick = ["check", "--effort", "quick", "--timeout-scale", "0.3", "--only", "reap.every-child"];
+        let args = [&quick[..], &["--format", "json", "--output", name, "-q", "--"]].concat();
         sockspec(dir.path(), &[&args[..], server].concat());
     }
     let worse = sockspec(dir.path(), &["diff", "old.json", "new.json"]);

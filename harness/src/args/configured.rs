@@ -151,7 +151,7 @@ impl Joined<'_> {
                 Value::Boolean(true) if matches!(option, "strict" | "quiet" | "verbose") => {
                     format!("--{option}")
                 }
-                Value::String(text) => format!("--{option}={}", self.from_folder(option, text)),
+                Value::String(text) => format!("--{option}={}", self.below_folder(option, text)),
                 Value::Integer(number) => format!("--{option}={number}"),
                 Value::Float(number) => format!("--{option}={number}"),
                 Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
@@ -165,7 +165,7 @@ impl Joined<'_> {
     }
 
     /// Paths start in the folder of the file.
-    fn from_folder(&self, option: &str, text: &str) -> String {
+    fn below_folder(&self, option: &str, text: &str) -> String {
         let path = |path: &str| self.config.folder().join(path).display().to_string();
         match (option, text.split_once('=')) {
             ("keep", _) => path(text),

@@ -76,14 +76,15 @@ pub fn together(all: &[Checked], strict: bool) -> String {
 }
 
 /// Rows at the foot, and what is counted in each.
-const TOTALS: [(&str, &[Ruling]); 4] = [
+const TOTALS: [(&str, &[Ruling]); 5] = [
     ("pass", &[Ruling::Pass]),
     ("fail", &[Ruling::Fail, Ruling::Warning]),
     ("expected", &[Ruling::Expected]),
     ("undecided", &[Ruling::Unknown, Ruling::Doubt]),
+    ("skipped", &[Ruling::Skipped]),
 ];
 
-/// Every clause that some server does not pass; what was skipped everywhere is left out too.
+/// Every clause that some server was tried with and does not pass: servers of two kinds skip what applies to the other.
 fn rows(all: &[Checked], strict: bool) -> Vec<(&'static str, Vec<Ruling>)> {
     let first = all.first().map(|checked| &checked.report.outcomes[..]).unwrap_or_default();
     let row = |id| -> Vec<Ruling> {
@@ -95,8 +96,7 @@ fn rows(all: &[Checked], strict: bool) -> Vec<(&'static str, Vec<Ruling>)> {
         all.iter().map(of).collect()
     };
     let tells = |cells: &[Ruling]| {
-        let left_out = |ruling: &Ruling| matches!(ruling, Ruling::Skipped | Ruling::Unasked);
-        !cells.iter().all(|ruling| *ruling == Ruling::Pass) && !cells.iter().all(left_out)
+        !cells.iter().all(|ruling| matches!(ruling, Ruling::Pass | Ruling::Skipped | Ruling::Unasked))
     };
     let rows = first.iter().map(|outcome| (outcome.clause.id.0, row(outcome.clause.id)));
     rows.filter(|(_, cells)| tells(cells)).collect()
@@ -140,6 +140,7 @@ pass                                1       2
 fail                                1       0
 expected                            0       0
 undecided                           0       0
+skipped                             1       1
 
 old: does not conform: 1 MUST of 2 clauses fails, 1 does not apply to this
   server, 3.1 s
