@@ -133,7 +133,7 @@ fn words_of(folder: &Path, program: &str, sources: &[&str]) -> Vec<String> {
     let knows =
         |source: &&str| fs::read_to_string(folder.join(source)).is_ok_and(|text| text.contains("--port"));
     let mut words = vec![program.to_owned()];
-    words.extend(sources.iter().any(|source| knows(source)).then(|| "--port".to_owned()));
+    words.extend(sources.iter().any(knows).then(|| "--port".to_owned()));
     words.push("{port}".to_owned());
     words
 }
