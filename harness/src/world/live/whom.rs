@@ -9,6 +9,9 @@ use crate::sys;
 use crate::trace::{Look, Process, What};
 use crate::world::live::enactor::{Enactor, youngest};
 
+/// How often those who came while a signal was sent to all are sent it too.
+const ROUNDS_MAX: u32 = 16;
+
 impl Enactor<'_> {
     /// The living processes that are meant, now.
     pub(super) fn resolve(&mut self, who: Who) -> Result<Vec<i32>, Error> {
@@ -47,9 +50,19 @@ impl Enactor<'_> {
     /// Sends a signal.
     pub(super) fn signal(&mut self, who: Who, sig: Sig) -> Result<(), Error> {
         let signal = self.number(sig);
-        let pids = self.resolve(who)?;
-        // A process may end before the signal comes: it is not among those that got it.
-        let pids = pids.into_iter().filter(|&pid| kill(Pid::from_raw(pid), signal).is_ok()).collect();
+        let mut pids = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let mut more = self.resolve(who)?;
+            more.retain(|pid| !pids.contains(pid));
+            // A process may end before the signal comes: it is not among those that got it.
+            more.retain(|&pid| kill(Pid::from_raw(pid), signal).is_ok());
+            let newcomers = !more.is_empty();
+            pids.append(&mut more);
+            // A process that was not stopped or killed yet may have forked meanwhile.
+            if !newcomers || !matches!((who, sig), (Who::Tree(_), Sig::Stop | Sig::Kill)) {
+                break;
+            }
+        }
         self.tell(What::Signalled { who, sig, pids });
         Ok(())
     }
