@@ -16,7 +16,7 @@ use sockspec::profile::Effort;
 use sockspec::run;
 
 /// Checks at once: each mostly waits for what does not come.
-const CHECKS_AT_ONCE: usize = 2;
+const CHECKS_AT_ONCE: usize = 8;
 
 struct Server {
     name: String,

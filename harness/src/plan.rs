@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::outcome::Cause;
 use crate::profile::{Effort, Profile};
 use crate::scenario::Scenario;
-use crate::scenario::generate::one_by_one;
+use crate::scenario::generate::fitted;
 use crate::spec;
 use crate::trace::Isolation;
 
@@ -134,7 +134,7 @@ fn cases(clause: &Clause, options: &Options, profile: &Profile) -> Vec<Scenario>
             TestRunner::new_with_rng(Config::default(), rng(options.seed, clause.id.0, u64::from(index)));
         // A strategy gives up only when its own filters reject everything; there are no filters in the catalogue.
         let Ok(tree) = strategy.new_tree(&mut runner) else { continue };
-        let scenario = one_by_one(tree.current(), profile.backlog);
+        let scenario = fitted(tree.current(), profile);
         if !cases.contains(&scenario) {
             cases.push(scenario);
         }

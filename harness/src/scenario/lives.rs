@@ -37,7 +37,7 @@ impl Default for Ranges {
 const EARLY: u32 = 9000;
 const LATE: u32 = 9001;
 const TREE: Who = Who::Tree(Instance(0));
-/// A queue longer than this holds all who may come at once (see `one_by_one`).
+/// A queue longer than this holds all who may come at once (see [`fitted`](crate::scenario::generate::fitted)).
 const ROOM_FOR_ALL: usize = 64;
 /// Small socket buffers, bytes.
 const TINY: u32 = 4096;
