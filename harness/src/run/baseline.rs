@@ -269,17 +269,30 @@ fn client_limit(
     // With a short accept queue some come in only at their second or third SYN: that is no limit.
     let dials = (0..clients).map(|client| act(client, Act::Dial(To::Target)));
     let each = |what| Step::Together((0..clients).map(|client| act(client, what)).collect());
-    let then = [each(Act::Join), each(Act::Exchange(Payload::greeting())), Step::Look];
+    let greet = each(Act::Exchange(Payload::greeting()));
+    let then = [each(Act::Join), greet, Step::Look, each(Act::HalfClose), each(Act::ReadToEnd)];
     let scenario = Scenario::served(dials.chain(then));
     let trace = world.enact(target, &scenario, limits)?;
     let answered = (0..clients).filter(|&client| answered(&trace, client)).count();
     let answered = u32::try_from(answered).unwrap_or(clients);
+    // At a limit one waits until others have left. Whom nobody attends to even then was lost.
+    if (0..clients).any(|client| lost(&trace, client)) {
+        return Ok(None);
+    }
     let lives = trace.last_look().is_some_and(|look| look.acceptor(FIRST).is_some());
     // Fewer than were served side by side before are no limit.
     Ok((lives && answered >= BESIDE && answered < clients).then_some(answered))
 }
 
-/// Whether the client got any byte: more does not matter here.
+/// Whether the client was connected, and nothing came of it, neither a byte nor an end.
+fn lost(trace: &Trace, client: u32) -> bool {
+    let mut acts = trace.acts(Client(client));
+    let waited = acts.any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.fate == Fate::Missed);
+    let last = trace.acts(Client(client)).last();
+    waited && last.is_some_and(|acted| acted.received == 0 && acted.ending.is_none())
+}
+
+/// Whether the client got any byte in answer: more does not matter here.
 fn answered(trace: &Trace, client: u32) -> bool {
     trace.acts(Client(client)).any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.received > 0)
 }
