@@ -12,10 +12,13 @@ pub mod verdict;
 pub mod trace;
 pub mod clause;
 pub mod spec;
+pub mod globs;
 pub mod command;
+pub mod program;
 pub mod outcome;
 pub mod plan;
 pub mod case;
+#[cfg(feature = "cli")]
 pub mod emit;
 pub mod error;
 pub mod sys;
@@ -23,9 +26,20 @@ pub mod client;
 pub mod sandbox;
 pub mod target;
 pub mod observe;
+pub mod in_process;
 pub mod world;
 pub mod run;
+#[cfg(feature = "cli")]
 pub mod doctor;
 pub mod report;
+pub mod check;
+pub mod libtest;
+#[cfg(feature = "cli")]
 pub mod args;
+#[cfg(feature = "cli")]
 pub mod exit_code;
+
+pub use check::{Check, CheckError};
+pub use command::TargetCommand;
+pub use libtest::{cargo_test, cargo_test_strictly};
+pub use outcome::Report;
