@@ -120,7 +120,8 @@ fn nothing_selected(arguments: &Arguments) -> String {
     match &arguments.filter {
         Some(filter) => {
             let catalogue: Vec<&Clause> = spec::catalogue().collect();
-            let meant = did_you_mean(&nearest(filter, &catalogue));
+            let exists = catalogue.iter().any(|clause| clause.id.0.contains(filter.as_str()));
+            let meant = if exists { String::new() } else { did_you_mean(&nearest(filter, &catalogue)) };
             let how = if arguments.exact { "is named" } else { "has" };
             format!("no test{ignored} {how} {filter:?}{skipped}{meant}")
         }
