@@ -9,7 +9,7 @@ use anstream::StripStream;
 use thiserror::Error;
 
 use crate::case::{self, CaseError};
-use crate::clause::{Clause, ClauseId, Level};
+use crate::clause::{Clause, Level};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::globs::{did_you_mean, nearest, problem};
@@ -19,7 +19,7 @@ use crate::plan::{Options, glob_matches};
 use crate::profile::Effort;
 use crate::program;
 use crate::report::command_line::repeat;
-use crate::report::{Style, single, text};
+use crate::report::{Style, text};
 use crate::trace::Isolation;
 use crate::{run, spec};
 
@@ -239,8 +239,9 @@ impl Report {
     }
 
     /// What `sockspec check` prints of one clause, without colours.
-    pub(crate) fn in_words(&self, id: ClauseId, style: &Style) -> String {
-        plain(|out| single::print(self, id, style, out))
+    #[cfg(feature = "libtest")]
+    pub(crate) fn in_words(&self, id: crate::clause::ClauseId, style: &Style) -> String {
+        plain(|out| crate::report::single::print(self, id, style, out))
     }
 }
 

@@ -25,6 +25,7 @@ pub mod text;
 
 mod finding;
 mod page;
+#[cfg(feature = "libtest")]
 pub(crate) mod single;
 mod tally;
 
