@@ -249,7 +249,7 @@ fn case(known: Known, argv: Vec<String>) -> Case {
         rate: (3, 3),
         target: TargetCommand {
             env: BTreeMap::from([("X".into(), "a{port}".into())]),
-            ..TargetCommand::new(argv)
+            ..TargetCommand::from_words(argv)
         },
         found: Found {
             version: "0.1.0".into(),

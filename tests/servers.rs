@@ -96,7 +96,7 @@ fn check(server: &[&str], effort: Effort) -> Result<Report, Failed> {
     let words = [sockspec, "serve"].into_iter().chain(server.iter().copied()).chain(placeholders);
     // What is small is tested elsewhere: here it would cost the most time.
     let options = Options { effort, shrink_within: Duration::ZERO, ..Options::default() };
-    Ok(run::check(&TargetCommand::new(words), &options, &AtomicBool::new(false), &mut |_| {})?)
+    Ok(run::check(&TargetCommand::from_words(words), &options, &AtomicBool::new(false), &mut |_| {})?)
 }
 
 fn describe(outcome: &Outcome) -> String {

@@ -12,12 +12,11 @@ pub mod campaign;
 pub mod check;
 pub mod decide;
 pub mod fuzz;
-pub mod globs;
-pub mod program;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::{globs, program};
 pub use check::CheckArgs;
 pub use decide::{CheckOptions, UsageError};
 pub use fuzz::{FuzzArgs, MergeArgs, ReplayArgs};

@@ -5,21 +5,31 @@
 //! from the server under test is cleaned of control bytes first.
 
 pub mod command_line;
+#[cfg(feature = "cli")]
 pub mod destination;
+#[cfg(feature = "cli")]
 pub mod doctor;
+#[cfg(feature = "cli")]
 pub mod explain;
+#[cfg(feature = "cli")]
 pub mod fuzz;
+#[cfg(feature = "cli")]
 pub mod json;
+#[cfg(feature = "cli")]
 pub mod keep;
+#[cfg(feature = "cli")]
 pub mod list;
+#[cfg(feature = "cli")]
 pub mod progress;
 pub mod text;
 
 mod finding;
 mod page;
+#[cfg(feature = "libtest")]
+pub(crate) mod single;
 mod tally;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod golden;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -16,6 +16,7 @@ use crate::trace::{Isolation, Trace};
 use crate::verdict::Verdict;
 use crate::world::World;
 
+mod applicable;
 mod baseline;
 mod cases;
 pub mod fuzz;
@@ -24,6 +25,8 @@ mod pool;
 mod settle;
 pub mod shrink;
 mod workers;
+
+pub use applicable::inapplicable;
 
 use baseline::Baseline;
 use cases::Tally;
@@ -145,7 +148,7 @@ impl Run<'_> {
             other => return Ok(self.not_serving(&target, other, &trace)),
         };
         let target = Arc::new(target);
-        let plan = self.plan(&profile);
+        let plan = self.plan(&target, &profile);
         let mut tallies: Vec<Tally> = plan.iter().map(|_| Tally::default()).collect();
         let enactments = self.enact(&plan, &target, &profile, &mut tallies, tell);
         let mut settled = self.settle(&plan, &target, &profile, &tallies, tell);
@@ -185,9 +188,12 @@ impl Run<'_> {
     }
 
     /// The plan, without scenarios that need more clients at once than this server takes.
-    fn plan(&self, profile: &Profile) -> Vec<Entry> {
+    fn plan(&self, target: &TargetCommand, profile: &Profile) -> Vec<Entry> {
         let mut plan = plan(self.options, profile, self.host);
         for entry in &mut plan {
+            if let (Ok(_), Some(reason)) = (&entry.cases, target.exempt(entry.clause)) {
+                entry.cases = Err((Cause::NotApplicable, reason.to_owned()));
+            }
             if entry.clause.needs.iter().any(|need| matches!(need, Need::MadeForMany | Need::Forks)) {
                 continue;
             }
