@@ -1,8 +1,12 @@
 //! The product's own tests.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod cases;
 mod command_line;
 mod emit;
+mod emit_acts;
 mod fuzz;
+mod hold;
 mod remains;
+mod strategy;
 mod tidy;

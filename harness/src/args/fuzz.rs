@@ -159,6 +159,10 @@ pub struct ReplayArgs {
     /// not show it.
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     pub emit: Option<EmitArg>,
+    /// Stops where the case fails, with server and clients still there, says how to look into them, and waits for Enter,
+    /// the end of stdin or Ctrl-C.
+    #[arg(long, conflicts_with_all = ["emit", "judge"])]
+    pub hold: bool,
     /// Where names of cases are looked for.
     #[arg(long, value_name = "DIR", default_value = crate::case::DIR)]
     pub cases_dir: PathBuf,
