@@ -43,7 +43,7 @@ pub struct FuzzArgs {
     /// Goes on after the first failure, to find one for each clause.
     #[arg(long, help_heading = "How much")]
     pub keep_going: bool,
-    /// Enacts only part K of N of all cases: `2/5`, or `auto` for what nextest, Kubernetes, Slurm or GNU parallel set.
+    /// Enacts only part K of N of all cases: `2/5`, or `auto`: as SOCKSPEC_SHARD(S), Kubernetes or Slurm say.
     #[arg(long, value_name = "K/N", value_parser = shard, default_value = "1/1", help_heading = "How much")]
     pub shard: Shard,
 
