@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use rstest::rstest;
 use sockspec::case::{Case, Found, SCHEMA};
 use sockspec::command::TargetCommand;
-use sockspec::scenario::{Act, Condition, Payload, Scenario, Step, To, act};
+use sockspec::scenario::{Act, Condition, Facet, Payload, Scenario, Step, To, act};
 use sockspec::trace::Isolation;
 use sockspec::verdict::{Evidence, Kind};
 
@@ -26,6 +26,8 @@ fn zombie() -> Case {
         [act(n, Act::Connect(To::Target)), act(n, greet), act(n, Act::Close)]
     };
     let mut steps = client(0).to_vec();
+    // Right after the close its child still lives.
+    steps.extend([Step::Await(Condition::Back(Facet::Connections)), Step::Quiet]);
     steps.push(Step::Await(Condition::NoZombie));
     steps.extend(client(1));
     Case {
