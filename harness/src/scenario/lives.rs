@@ -63,7 +63,6 @@ type Draw = (u32, u8, Payload, u8);
 ///     prop_assert!(workers > 0 && model::is_legal(&scenario), "{}", scenario.in_words().join("; "));
 /// });
 /// ```
-#[must_use]
 pub fn any(ranges: &Ranges, profile: &Profile) -> BoxedStrategy<Scenario> {
     let (least, most) = (*ranges.clients.start(), *ranges.clients.end());
     let most = most.min(profile.clients.max(1)).max(1);
