@@ -46,7 +46,7 @@ fn zombie() -> Case {
 #[derive(Clone, Copy, Debug)]
 enum End {
     Enter,
-    EndOfInput,
+    NoInput,
     Interrupt,
     Kill,
 }
@@ -54,7 +54,7 @@ enum End {
 #[rstest]
 fn a_case_is_held_where_it_fails_and_gone_afterwards(
     #[values("full", "no-proc", "loopback")] isolation: &str,
-    #[values(End::Enter, End::EndOfInput, End::Interrupt, End::Kill)] end: End,
+    #[values(End::Enter, End::NoInput, End::Interrupt, End::Kill)] end: End,
 ) {
     let dir = tempfile::tempdir().unwrap();
     let file = zombie().keep(dir.path()).unwrap();
@@ -73,7 +73,7 @@ fn a_case_is_held_where_it_fails_and_gone_afterwards(
     assert_eq!(said.contains("nsenter"), isolation != "loopback", "{said}");
     match end {
         End::Enter => (&input).write_all(b"\n").unwrap(),
-        End::EndOfInput => drop(input),
+        End::NoInput => drop(input),
         End::Interrupt => {
             kill(Pid::from_raw(i32::try_from(run.id()).unwrap()), Signal::SIGINT).unwrap();
         }
@@ -82,7 +82,7 @@ fn a_case_is_held_where_it_fails_and_gone_afterwards(
     let code = run.wait().unwrap().code();
     let began = Instant::now();
     while rows.iter().any(there) {
-        let at_once = matches!(end, End::Enter | End::EndOfInput);
+        let at_once = matches!(end, End::Enter | End::NoInput);
         assert!(!at_once && began.elapsed() < GONE_WITHIN, "left behind: {said}");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -106,5 +106,6 @@ fn hold(case: &Path, isolation: &str) -> (Child, ChildStdin, String) {
             return (run, input, said);
         }
     }
-    panic!("it was not held: {said}");
+    let status = run.wait().unwrap();
+    panic!("it was not held: {status}: {said}");
 }
