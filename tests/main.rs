@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod cargo_test;
+mod cases;
 mod command_line;
 mod emit;
+mod emit_acts;
 mod fuzz;
+mod hold;
 mod remains;
+mod strategy;
 mod tidy;

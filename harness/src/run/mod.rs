@@ -108,6 +108,22 @@ pub fn replay(
     fuzz::replay::replay(&workers, host, command, case, options, stop)
 }
 
+/// Enacts a kept case until it fails, and holds it there: server and clients stay as they were when the failure was seen
+/// while `look` does what it does; then all is ended.
+///
+/// # Errors
+/// If the harness cannot work here at all, or is interrupted.
+pub fn hold(
+    command: &TargetCommand,
+    case: &Case,
+    options: &Options,
+    stop: &AtomicBool,
+    look: &mut dyn FnMut(&fuzz::hold::HeldCase),
+) -> Result<fuzz::replay::Replayed, Error> {
+    let (workers, host) = workers(options.isolation)?;
+    fuzz::hold::hold(&workers, host, command, case, options, stop, look)
+}
+
 /// Verifies a server in any worlds.
 fn check_in(
     source: &dyn Source,

@@ -279,7 +279,7 @@ impl Enactor<'_> {
     }
 
     /// Waits a moment, or until the target writes something, or a launched process ends.
-    fn nap(&mut self, pause: Duration) -> Result<(), Error> {
+    pub(super) fn nap(&mut self, pause: Duration) -> Result<(), Error> {
         let mut polled: Vec<PollFd<'_>> = self
             .launches
             .values()
