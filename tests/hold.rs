@@ -36,7 +36,7 @@ fn zombie() -> Case {
         story: Vec::new(),
         evidence: Evidence { kind: Kind::Missing, expected: String::new(), observed: String::new() },
         rate: (1, 1),
-        target: TargetCommand::new(command),
+        target: TargetCommand::from_words(command),
         found: Found { version: "0.1.0".into(), kernel: "6".into(), isolation: Isolation::Full, seed: None },
         scenario: Scenario::served(steps),
     }

@@ -34,7 +34,7 @@ fn scenarios_are_drawn_and_enacted_in_a_property_test() {
         .run(&tried(), |(children, scenario)| {
             let words = [env!("CARGO_BIN_EXE_sockspec"), "serve", "--port", "{port}", "--max-children"];
             let target =
-                TargetCommand::new(words.map(str::to_owned).into_iter().chain([children.to_string()]));
+                TargetCommand::from_words(words.map(str::to_owned).into_iter().chain([children.to_string()]));
             prop_assert!(Path::new(&target.argv[0]).exists());
             let trace = world.borrow_mut().enact(&target, &scenario, &Limits::default()).unwrap();
             prop_assert!(holds(&trace), "{trace:?}");

@@ -70,7 +70,7 @@ fn few() -> Scenario {
     let connect = |client| act(client, Act::Connect(To::Target));
     Scenario::served([
         // Workers may still be made when the first one listens.
-        Step::Quiet,
+        Step::Await(Condition::Still),
         Step::Mark,
         connect(0),
         greet(0),
@@ -165,18 +165,9 @@ fn asked_port(trace: &Trace) -> u16 {
 }
 
 fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile {
-    let quiets: Vec<(bool, &Look)> = trace
-        .events
-        .iter()
-        .filter_map(|event| match &event.what {
-            What::Looked { quiet, look, .. } => Some((*quiet == Some(true), look)),
-            _ => None,
-        })
-        .collect();
-    let quiet = quiets.last().is_some_and(|(quiet, _)| *quiet);
-    // The first one was that of the wait for quiet.
-    let looks: Vec<&Look> = quiets.iter().skip(1).map(|(_, look)| *look).collect();
+    let looks: Vec<&Look> = trace.plain_looks().collect();
     let (idle, one, three, last) = (looks[0], looks[1], looks[2], looks[3]);
+    let quiet = trace.events.iter().any(|event| matches!(event.what, What::Looked { quiet: Some(true), .. }));
     // A daemon's launcher may still be there when its child listens already: the last look knows better.
     let acceptor = last.acceptor(FIRST).or_else(|| idle.acceptor(FIRST));
     let holders = |look: &Look, client| {

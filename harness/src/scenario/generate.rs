@@ -68,7 +68,7 @@ pub fn fitted(scenario: Scenario, profile: &Profile) -> Scenario {
         return scenario;
     }
     let settled = |step| match step {
-        Step::Await(Condition::Listening(_)) => vec![step, Step::Quiet],
+        Step::Await(Condition::Listening(_)) => vec![step, Step::Await(Condition::Still)],
         step => vec![step],
     };
     Scenario { steps: scenario.steps.into_iter().flat_map(settled).collect() }
@@ -97,7 +97,7 @@ mod tests {
         let (scenario, mut profile) = (Scenario::served([]), profile());
         assert_eq!(fitted(scenario.clone(), &profile), scenario);
         profile.model = Model::Prefork;
-        assert_eq!(fitted(scenario, &profile).steps.last(), Some(&Step::Quiet));
+        assert_eq!(fitted(scenario, &profile).steps.last(), Some(&Step::Await(Condition::Still)));
     }
 
     #[test]

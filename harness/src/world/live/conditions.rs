@@ -26,6 +26,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 impl Enactor<'_> {
     /// Waits until the condition holds or its deadline has passed, then looks.
     pub(super) fn wait_for(&mut self, condition: Condition) -> Result<(), Error> {
+        if condition == Condition::Still {
+            return self.wait_until_still();
+        }
         let began = Instant::now();
         let starving = Starving::begin(self.clock.own());
         let mut own = self.clock.own();
@@ -84,7 +87,8 @@ impl Enactor<'_> {
             | Condition::Back(_)
             | Condition::ServerOfGone(_)
             | Condition::Accepted(_)
-            | Condition::Stopped(_) => limits.settle_within,
+            | Condition::Stopped(_)
+            | Condition::Still => limits.settle_within,
         }
     }
 
@@ -129,6 +133,8 @@ impl Enactor<'_> {
                         .iter()
                         .all(|&pid| look.process(pid).is_none_or(|process| "TtZX".contains(process.state)))
             }
+            // See `wait_until_still`.
+            Condition::Still => false,
             Condition::Announced(instance) => self
                 .events
                 .iter()
@@ -193,26 +199,41 @@ impl Enactor<'_> {
 
     /// Waits until nothing moves, or the deadline has passed, then looks.
     pub(super) fn wait_for_quiet(&mut self) -> Result<(), Error> {
+        let quiet = self.falls_quiet()?;
+        let look = self.look()?;
+        self.tell(What::Looked { mark: false, quiet: Some(quiet), look });
+        Ok(())
+    }
+
+    /// Waits until nothing moves; not if the deadline has passed first.
+    fn falls_quiet(&mut self) -> Result<bool, Error> {
         let own = self.clock.own();
         let starving = Starving::begin(own);
         let mut before = None;
         let mut agreed = 0;
-        let quiet = loop {
+        loop {
             self.pump()?;
             let now = self.stillness()?;
             agreed = if now.is_some() && now == before { agreed + 1 } else { 0 };
             before = now;
             if agreed + 1 >= QUIET_LOOKS {
-                break true;
+                return Ok(true);
             }
             if self.clock.own().saturating_sub(own) >= self.limits.settle_within || starving.has_lasted(self)
             {
-                break false;
+                return Ok(false);
             }
             self.nap(QUIET_PAUSE)?;
-        };
+        }
+    }
+
+    /// Waits for [`Condition::Still`], which is no look: those are counted.
+    fn wait_until_still(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let met = self.falls_quiet()?;
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let look = self.look()?;
-        self.tell(What::Looked { mark: false, quiet: Some(quiet), look });
+        self.tell(What::Awaited { condition: Condition::Still, met, took_us, look });
         Ok(())
     }
 
