@@ -17,19 +17,19 @@ use sockspec::verdict::{Evidence, Kind};
 
 /// A story that a program can tell.
 #[derive(Clone, Copy, Debug)]
-struct Known {
-    clause: &'static str,
-    defect: &'static str,
-    steps: fn() -> Vec<Step>,
+pub(super) struct Known {
+    pub(super) clause: &'static str,
+    pub(super) defect: &'static str,
+    pub(super) steps: fn() -> Vec<Step>,
 }
 
-const CONNECT: Act = Act::Connect(To::Target);
+pub(super) const CONNECT: Act = Act::Connect(To::Target);
 
-fn greet(client: u32) -> Step {
+pub(super) fn greet(client: u32) -> Step {
     act(client, Act::Exchange(Payload::greeting()))
 }
 
-fn life(client: u32) -> [Step; 3] {
+pub(super) fn life(client: u32) -> [Step; 3] {
     [act(client, CONNECT), greet(client), act(client, Act::Close)]
 }
 
@@ -233,13 +233,13 @@ fn the_bytes_are_those_of_the_scenario(#[values(Language::Python, Language::C)] 
     assert!(fs::read(kept).unwrap() == expected, "{text}");
 }
 
-fn serve(defect: Option<&str>) -> Vec<String> {
+pub(super) fn serve(defect: Option<&str>) -> Vec<String> {
     let mut words = vec![env!("CARGO_BIN_EXE_sockspec"), "serve", "--addr={addr}", "--port", "{port}"];
     words.extend(defect.iter().flat_map(|defect| ["--defect", defect]));
     words.into_iter().map(str::to_owned).collect()
 }
 
-fn case(known: Known, argv: Vec<String>) -> Case {
+pub(super) fn case(known: Known, argv: Vec<String>) -> Case {
     let observed = "a \"strange\" thing \\ */ 100 %".into();
     Case {
         schema: SCHEMA.into(),
@@ -249,7 +249,7 @@ fn case(known: Known, argv: Vec<String>) -> Case {
         rate: (3, 3),
         target: TargetCommand {
             env: BTreeMap::from([("X".into(), "a{port}".into())]),
-            ..TargetCommand::new(argv)
+            ..TargetCommand::from_words(argv)
         },
         found: Found {
             version: "0.1.0".into(),
@@ -262,7 +262,7 @@ fn case(known: Known, argv: Vec<String>) -> Case {
 }
 
 /// Runs the program; says which processes of its are left.
-fn run(text: &str, language: Language) -> (Output, Vec<i32>) {
+pub(super) fn run(text: &str, language: Language) -> (Output, Vec<i32>) {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| -> PathBuf { folder.path().join(name) };
     let mark = folder.path().to_string_lossy().into_owned();

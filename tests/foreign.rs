@@ -16,7 +16,7 @@ use sockspec::profile::Effort;
 use sockspec::run;
 
 /// Checks at once: each mostly waits for what does not come.
-const CHECKS_AT_ONCE: usize = 2;
+const CHECKS_AT_ONCE: usize = 8;
 
 struct Server {
     name: String,
@@ -45,7 +45,7 @@ fn main() {
 /// Every MUST that was examined fails, and no other.
 fn fails_as_examined(server: &Server) -> Result<(), Failed> {
     let options = Options { effort: Effort::Quick, shrink_within: Duration::ZERO, ..Options::default() };
-    let command = TargetCommand { cwd: Some(root()), ..TargetCommand::new(server.command.clone()) };
+    let command = TargetCommand { cwd: Some(root()), ..TargetCommand::from_words(server.command.clone()) };
     let report = run::check(&command, &options, &AtomicBool::new(false), &mut |_| {})?;
     let failed: BTreeSet<String> = report
         .outcomes

@@ -116,7 +116,7 @@ impl Bench {
 
     /// How long `times` enactments of one visit to the reference server take.
     fn visits(&mut self, times: u64) -> Result<Duration, Box<dyn Error>> {
-        let target = TargetCommand::new([SOCKSPEC, "serve", "--port", "{port}"]);
+        let target = TargetCommand::from_words([SOCKSPEC, "serve", "--port", "{port}"]);
         let scenario = Scenario::served([Step::Do(Client(0), Act::Visit(Payload::greeting()))]);
         self.enact(&target, &scenario, times)
     }
@@ -136,7 +136,7 @@ impl Bench {
     /// How long `times` enactments take in which a crowd comes at once, is served, and leaves.
     fn meet(&mut self, crowd: u32, times: u64) -> Result<Duration, Box<dyn Error>> {
         let design = ["--design", "event-loop-epoll", "--port", "{port}", "--backlog", "{backlog}"];
-        let target = TargetCommand::new([SOCKSPEC, "serve"].into_iter().chain(design));
+        let target = TargetCommand::from_words([SOCKSPEC, "serve"].into_iter().chain(design));
         let all = |act| Step::Together((0..crowd).map(|client| Step::Do(Client(client), act)).collect());
         let setting = Setting { backlog: Some(BACKLOG), ..Setting::default() };
         let acts = [Act::Connect(To::Target), Act::Exchange(Payload::of(64)), Act::HalfClose, Act::ReadToEnd];

@@ -210,7 +210,7 @@ mod tests {
             story: scenario.in_words(),
             evidence,
             rate: (3, 3),
-            target: TargetCommand::new(["./srv", "{port}"]),
+            target: TargetCommand::from_words(["./srv", "{port}"]),
             found: Found {
                 version: "0".into(),
                 kernel: "6".into(),

@@ -20,7 +20,7 @@ use sockspec::report::{self, WIDTH_DEFAULT};
 use sockspec::trace::Isolation;
 use sockspec::{doctor, sandbox, spec};
 
-mod check;
+mod checking;
 mod commands;
 mod setup;
 
@@ -38,7 +38,7 @@ fn main() -> Status {
     let ended = match args.command {
         // First of all: it needs a process with one thread.
         Command::Serve(serve_args) => serve(&serve_args),
-        Command::Check(check_args) => check::check(*check_args, args.color),
+        Command::Check(check_args) => checking::check(*check_args, args.color),
         Command::Fuzz(fuzz_args) => commands::fuzz(&fuzz_args, args.color),
         Command::Replay(replay_args) => commands::replay(&replay_args, args.color),
         Command::Merge(merge_args) => commands::merge(&merge_args),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use globset::GlobBuilder;
+use glob::Pattern;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::outcome::{Cause, NOT_SELECTED};
 use crate::profile::{Effort, Profile};
 use crate::scenario::Scenario;
-use crate::scenario::generate::one_by_one;
+use crate::scenario::generate::fitted;
 use crate::spec;
 use crate::trace::Isolation;
 
@@ -104,8 +104,7 @@ impl Options {
 /// Whether a clause id matches a glob; a family's name alone stands for all its clauses.
 #[must_use]
 pub fn glob_matches(glob: &str, id: ClauseId) -> bool {
-    glob == id.family()
-        || GlobBuilder::new(glob).build().is_ok_and(|glob| glob.compile_matcher().is_match(id.0))
+    glob == id.family() || Pattern::new(glob).is_ok_and(|glob| glob.matches(id.0))
 }
 
 /// One clause of a plan.
@@ -151,7 +150,7 @@ fn cases(clause: &Clause, options: &Options, profile: &Profile) -> Vec<Scenario>
             TestRunner::new_with_rng(Config::default(), rng(options.seed, clause.id.0, u64::from(index)));
         // A strategy gives up only when its own filters reject everything; there are no filters in the catalogue.
         let Ok(tree) = strategy.new_tree(&mut runner) else { continue };
-        let scenario = one_by_one(tree.current(), profile.backlog);
+        let scenario = fitted(tree.current(), profile);
         if !cases.contains(&scenario) {
             cases.push(scenario);
         }

@@ -121,3 +121,34 @@ impl Effort {
         }
     }
 }
+impl Profile {
+    /// A server of this kind as most of them are: twenty clients at once, a backlog of 128, and all placeholders taken. For
+    /// scenarios that are drawn before anything is known of the server.
+    #[must_use]
+    pub fn typical(model: Model) -> Self {
+        let forks = matches!(model, Model::ForkPerConnection | Model::ForkAndExec);
+        let concurrent = !matches!(model, Model::OneAtATime | Model::OneShot | Model::Unknown);
+        Self {
+            model,
+            processes_per_connection: u32::from(forks),
+            concurrent,
+            made_for_many: concurrent && model != Model::EventLoop,
+            forks,
+            echoes: true,
+            backlog: 128,
+            backlog_declared: None,
+            port_given: true,
+            addr_given: true,
+            backlog_given: true,
+            launched_accepts: true,
+            daemonizes: false,
+            announces: false,
+            client_limit: None,
+            clients: if concurrent { 20 } else { 1 },
+            restless: false,
+            descriptors: 5,
+            ready_us: 2000,
+            effort: Effort::Default,
+        }
+    }
+}

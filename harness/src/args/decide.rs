@@ -11,10 +11,8 @@ use super::{CheckArgs, program};
 use crate::clause::{Clause, Level};
 use crate::command::TargetCommand;
 use crate::plan::{Options, glob_matches};
-use crate::profile::Effort;
 use crate::report::Detail;
-use crate::report::command_line::{REFERENCE_ARGS, quote};
-use crate::scenario::Sig;
+use crate::report::command_line::{REFERENCE_ARGS, repeat};
 use crate::trace::Isolation;
 
 /// Everything that `sockspec check` does.
@@ -83,7 +81,6 @@ impl CheckOptions {
     pub fn decide(args: CheckArgs, catalogue: &[&Clause], sockspec: &Path) -> Result<Self, UsageError> {
         check_globs("--only", &args.only, catalogue)?;
         check_globs("--skip", &args.skip, catalogue)?;
-        let repeat = repeat(&args);
         let env: BTreeMap<String, String> = args.env.into_iter().collect();
         if let Some(program) = args.command.first() {
             program::look_for(program, args.cwd.as_deref(), &env).map_err(UsageError::Command)?;
@@ -95,14 +92,14 @@ impl CheckOptions {
             (false, true) => Detail::Verbose,
             (false, false) => Detail::Normal,
         };
-        Ok(Self {
+        let mut decided = Self {
             command: TargetCommand {
                 env,
                 cwd: args.cwd,
                 addr: args.addr,
                 backlog: args.backlog,
                 stop: args.stop_signal,
-                ..TargetCommand::new(argv)
+                ..TargetCommand::from_words(argv)
             },
             options: Options {
                 only: args.only,
@@ -120,7 +117,7 @@ impl CheckOptions {
                 stop_within: args.stop_within,
                 expect: Vec::new(),
                 saved: Vec::new(),
-                repeat,
+                repeat: Vec::new(),
             },
             require: args.require.map(|super::Require::Full| Isolation::Full),
             outputs: outputs(Output { format: args.format, file: args.output }, args.report)
@@ -128,7 +125,9 @@ impl CheckOptions {
             detail,
             strict: args.strict,
             keep: args.keep,
-        })
+        };
+        decided.options.repeat = repeat(&decided.command, &decided.options);
+        Ok(decided)
     }
 }
 
@@ -199,45 +198,4 @@ pub fn clause<'a>(id: &str, catalogue: &[&'a Clause]) -> Result<&'a Clause, Usag
         .find(|clause| clause.id.0 == id)
         .copied()
         .ok_or_else(|| UsageError::NoClause { id: id.to_owned(), nearest: nearest(id, catalogue) })
-}
-
-/// What differs from the defaults, and changes what a clause sees. The seed and the clause are said anyway.
-fn repeat(args: &CheckArgs) -> Vec<String> {
-    let mut said = Vec::new();
-    let mut say = |option: &str, value: &str| said.push(format!("{option} {}", quote(value)));
-    if Effort::from(args.effort) != Effort::Default {
-        say("--effort", if Effort::from(args.effort) == Effort::Quick { "quick" } else { "thorough" });
-    }
-    if args.clients != 20 {
-        say("--clients", &args.clients.to_string());
-    }
-    if let Some(backlog) = args.backlog {
-        say("--backlog", &backlog.to_string());
-    }
-    if args.addr != std::net::IpAddr::from([127, 0, 0, 1]) {
-        say("--addr", &args.addr.to_string());
-    }
-    for (name, value) in &args.env {
-        say("--env", &format!("{name}={value}"));
-    }
-    if let Some(cwd) = &args.cwd {
-        say("--cwd", &cwd.to_string_lossy());
-    }
-    if args.stop_signal != Sig::Term {
-        say("--stop-signal", &args.stop_signal.to_string());
-    }
-    if (args.timeout_scale - 1.0).abs() > f64::EPSILON {
-        say("--timeout-scale", &args.timeout_scale.to_string());
-    }
-    for (option, time) in [("--ready-within", args.ready_within), ("--stop-within", args.stop_within)] {
-        if let Some(time) = time {
-            say(option, &humantime::format_duration(time).to_string().replace(' ', ""));
-        }
-    }
-    if let Some(rung) = clap::ValueEnum::to_possible_value(&args.isolation)
-        && args.isolation.rung().is_some()
-    {
-        say("--isolation", rung.get_name());
-    }
-    said
 }

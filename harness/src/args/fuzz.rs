@@ -43,7 +43,7 @@ pub struct FuzzArgs {
     /// Goes on after the first failure, to find one for each clause.
     #[arg(long, help_heading = "How much")]
     pub keep_going: bool,
-    /// Enacts only part K of N of all cases: `2/5`, or `auto` for what nextest, Kubernetes, Slurm or GNU parallel set.
+    /// Enacts only part K of N of all cases: `2/5`, or `auto`: as SOCKSPEC_SHARD(S), Kubernetes or Slurm say.
     #[arg(long, value_name = "K/N", value_parser = shard, default_value = "1/1", help_heading = "How much")]
     pub shard: Shard,
 
@@ -159,6 +159,10 @@ pub struct ReplayArgs {
     /// not show it.
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     pub emit: Option<EmitArg>,
+    /// Stops where the case fails, with server and clients still there, says how to look into them, and waits for Enter,
+    /// the end of stdin or Ctrl-C.
+    #[arg(long, conflicts_with_all = ["emit", "judge"])]
+    pub hold: bool,
     /// Where names of cases are looked for.
     #[arg(long, value_name = "DIR", default_value = crate::case::DIR)]
     pub cases_dir: PathBuf,

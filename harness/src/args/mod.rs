@@ -13,14 +13,13 @@ pub mod check;
 pub mod configured;
 pub mod decide;
 pub mod fuzz;
-pub mod globs;
 pub mod outputs;
-pub mod program;
 pub mod setup;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::{globs, program};
 pub use check::CheckArgs;
 pub use decide::{CheckOptions, UsageError};
 pub use fuzz::{FuzzArgs, MergeArgs, ReplayArgs};

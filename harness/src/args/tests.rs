@@ -104,7 +104,7 @@ fn everything_can_be_said() {
 #[case(&["--", ""], "no COMMAND after --")]
 #[case(&["--only", "fork.sibling-dies"], "--only fork.sibling-dies: matches no clause; did you mean fork.sibling-survives?")]
 #[case(&["--skip", "xyzzy*"], "--skip xyzzy*: matches no clause; `sockspec list` prints all")]
-#[case(&["--only", "reap.["], "--only reap.[: unclosed character class")]
+#[case(&["--only", "reap.["], "--only reap.[: invalid range pattern")]
 #[case(&["--", "./no-such-server"], "./no-such-server: not found; check the path")]
 #[case(&["--", "no-such-server", "{port}"], "no-such-server: not found in PATH")]
 fn bad_input_gets_a_clear_answer(#[case] line: &[&str], #[case] expected: &str) {

@@ -308,7 +308,9 @@ fn wait(condition: Condition) -> String {
         Condition::Stopped(who) => format!("stopped({})", whom(who)),
         Condition::Exited(_) => "alive() >= 0 && ended".into(),
         Condition::PortFree => "!acceptor()".into(),
-        Condition::Gone(_) | Condition::Listening(_) | Condition::Announced(_) => "alive() == 0".into(),
+        Condition::Gone(_) | Condition::Listening(_) | Condition::Announced(_) | Condition::Still => {
+            "alive() == 0".into()
+        }
     };
     format!("WAIT({what});")
 }

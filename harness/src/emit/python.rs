@@ -313,7 +313,9 @@ fn wait(condition: Condition) -> String {
         Condition::Stopped(who) => format!("stopped({})", whom(who)),
         Condition::Exited(_) => "server.poll() is not None".into(),
         Condition::PortFree => "not acceptor()".into(),
-        Condition::Gone(_) | Condition::Listening(_) | Condition::Announced(_) => "not living()".into(),
+        Condition::Gone(_) | Condition::Listening(_) | Condition::Announced(_) | Condition::Still => {
+            "not living()".into()
+        }
     };
     format!("wait(lambda: {what})")
 }

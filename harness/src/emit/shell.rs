@@ -217,7 +217,8 @@ fn wait(condition: Condition) -> Option<String> {
         Condition::QueueAtLeast(_)
         | Condition::QueueEmpty
         | Condition::Listening(_)
-        | Condition::Announced(_) => return None,
+        | Condition::Announced(_)
+        | Condition::Still => return None,
     };
     Some(format!("wait_until '{what}'"))
 }

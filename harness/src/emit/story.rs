@@ -136,11 +136,11 @@ impl<'a> Story<'a> {
                 }
             }
             Step::Await(Condition::Listening(Instance(0))) | Step::Look => return Ok(None),
+            Step::Quiet | Step::Await(Condition::Still) => Deed::Quiet,
             Step::Await(condition) => match self.owed(*condition) {
                 Some(check) => Deed::Owed(check),
                 None => told_condition(step, *condition)?,
             },
-            Step::Quiet => Deed::Quiet,
             Step::Mark => Deed::Mark,
             Step::Watch(ms, windows) => Deed::Pause(u64::from(*ms) * u64::from(*windows)),
             Step::Launch(..) | Step::Limit(..) | Step::Occupy(_) | Step::Vacate(_) => {

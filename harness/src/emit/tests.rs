@@ -20,7 +20,7 @@ fn case(clause: &str, scenario: Scenario) -> Case {
         story: Vec::new(),
         evidence: Evidence { kind: Kind::Seen, expected: "this".into(), observed: "that".into() },
         rate: (1, 1),
-        target: TargetCommand::new(["./it's", "--listen={addr}:{port}", "{backlog}%{other}"]),
+        target: TargetCommand::from_words(["./it's", "--listen={addr}:{port}", "{backlog}%{other}"]),
         found: Found { version: "1".into(), kernel: "6".into(), isolation: Isolation::Full, seed: None },
         scenario,
     }

@@ -3,6 +3,10 @@
 use crate::clause::ClauseId;
 use crate::command::TargetCommand;
 use crate::outcome::Report;
+use crate::plan::Options;
+use crate::profile::Effort;
+use crate::report::text::isolation;
+use crate::scenario::Sig;
 
 /// Arguments with which this program is the reference server.
 pub const REFERENCE_ARGS: [&str; 7] =
@@ -30,6 +34,43 @@ pub fn again(report: &Report, id: ClauseId) -> String {
         words.push(format!("-- {}", command(&report.target)));
     }
     words.join(" ")
+}
+
+/// Options of `sockspec check` that differ from the defaults, and change what a clause sees. The seed and the clause are
+/// said anyway.
+#[must_use]
+pub fn repeat(target: &TargetCommand, options: &Options) -> Vec<String> {
+    let defaults = Options::default();
+    let mut said = Vec::new();
+    let mut say = |option: &str, value: &str| said.push(format!("{option} {}", quote(value)));
+    if options.effort != Effort::Default {
+        say("--effort", if options.effort == Effort::Quick { "quick" } else { "thorough" });
+    }
+    if options.clients != defaults.clients {
+        say("--clients", &options.clients.to_string());
+    }
+    if let Some(backlog) = target.backlog {
+        say("--backlog", &backlog.to_string());
+    }
+    if target.addr != std::net::IpAddr::from([127, 0, 0, 1]) {
+        say("--addr", &target.addr.to_string());
+    }
+    for (name, value) in &target.env {
+        say("--env", &format!("{name}={value}"));
+    }
+    if let Some(cwd) = &target.cwd {
+        say("--cwd", &cwd.to_string_lossy());
+    }
+    if target.stop != Sig::Term {
+        say("--stop-signal", &target.stop.to_string());
+    }
+    if (options.timeout_scale - defaults.timeout_scale).abs() > f64::EPSILON {
+        say("--timeout-scale", &options.timeout_scale.to_string());
+    }
+    if let Some(rung) = options.isolation {
+        say("--isolation", isolation(rung));
+    }
+    said
 }
 
 /// The word as a shell takes it: as it is where that is safe, else in quotes, on one line in any case.

@@ -58,7 +58,8 @@ pub(crate) fn failures(
     Ok(())
 }
 
-fn failure(
+/// Prints one failure.
+pub(crate) fn failure(
     page: &mut Page<'_>,
     report: &Report,
     style: &Style,

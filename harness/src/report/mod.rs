@@ -5,31 +5,50 @@
 //! from the server under test is cleaned of control bytes first.
 
 pub mod command_line;
+#[cfg(feature = "cli")]
 pub mod destination;
+#[cfg(feature = "cli")]
 pub mod diff;
+#[cfg(feature = "cli")]
 pub mod doctor;
+#[cfg(feature = "cli")]
 pub mod explain;
+#[cfg(feature = "cli")]
 pub mod fuzz;
+#[cfg(feature = "cli")]
 pub mod github;
+#[cfg(feature = "cli")]
 pub mod json;
+#[cfg(feature = "cli")]
 pub mod junit;
+#[cfg(feature = "cli")]
 pub mod keep;
+#[cfg(feature = "cli")]
 pub mod list;
+#[cfg(feature = "cli")]
 pub mod markdown;
+#[cfg(feature = "cli")]
 pub mod matrix;
+#[cfg(feature = "cli")]
 pub mod ndjson;
+#[cfg(feature = "cli")]
 pub mod progress;
+#[cfg(feature = "cli")]
 pub mod sarif;
 pub mod text;
 
 mod finding;
 mod page;
+#[cfg(feature = "cli")]
 mod ruling;
+#[cfg(feature = "libtest")]
+pub(crate) mod single;
 mod tally;
 
+#[cfg(feature = "cli")]
 pub use ruling::Checked;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod golden;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -148,7 +148,7 @@ pub(crate) fn broken() -> Outcome {
 
 pub(crate) fn report(outcomes: Vec<Outcome>) -> Report {
     Report {
-        target: TargetCommand::new(["./srv", "{port}"]),
+        target: TargetCommand::from_words(["./srv", "{port}"]),
         profile: Some(profile()),
         kernel: "6.18.44".to_owned(),
         isolation: Isolation::Full,

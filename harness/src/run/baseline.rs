@@ -29,7 +29,9 @@ pub(super) enum Baseline {
 const FIRST: Instance = Instance(0);
 /// Steps of [`few`] that launch the server, and those that end with its first answer.
 const LAUNCH: usize = 2;
-const FIRST_VISIT: usize = 5;
+const FIRST_VISIT: usize = 6;
+/// Clients of [`few`] that are there at once.
+const BESIDE: u32 = 3;
 
 /// Learns the profile in two enactments: one client and then a few; and, if they are served side by side, many.
 pub(super) fn learn(
@@ -67,6 +69,8 @@ fn few() -> Scenario {
     let greet = |client| act(client, Act::Exchange(Payload::greeting()));
     let connect = |client| act(client, Act::Connect(To::Target));
     Scenario::served([
+        // Workers may still be made when the first one listens.
+        Step::Await(Condition::Still),
         Step::Mark,
         connect(0),
         greet(0),
@@ -185,7 +189,8 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
             .acts(Client(client))
             .any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.fate == Fate::Done)
     };
-    let concurrent = served(1) && served(2);
+    // Who got the wrong bytes was attended to all the same.
+    let concurrent = answered(trace, 1) && answered(trace, 2);
     let forks = fresh(&first, &known) && (fresh(&again, &known_later) || again.is_empty());
     let acceptor_exe = acceptor.map(|process| process.exe.clone()).unwrap_or_default();
     let execs =
@@ -255,11 +260,30 @@ fn client_limit(
     // With a short accept queue some come in only at their second or third SYN: that is no limit.
     let dials = (0..clients).map(|client| act(client, Act::Dial(To::Target)));
     let each = |what| Step::Together((0..clients).map(|client| act(client, what)).collect());
-    let then = [each(Act::Join), each(Act::Exchange(Payload::greeting())), Step::Look];
+    let greet = each(Act::Exchange(Payload::greeting()));
+    let then = [each(Act::Join), greet, Step::Look, each(Act::HalfClose), each(Act::ReadToEnd)];
     let scenario = Scenario::served(dials.chain(then));
     let trace = world.enact(target, &scenario, limits)?;
-    let served = (0..clients).filter(|&client| trace.served(Client(client)).is_ok()).count();
-    let served = u32::try_from(served).unwrap_or(clients);
+    let answered = (0..clients).filter(|&client| answered(&trace, client)).count();
+    let answered = u32::try_from(answered).unwrap_or(clients);
+    // At a limit one waits until others have left. Whom nobody attends to even then was lost.
+    if (0..clients).any(|client| lost(&trace, client)) {
+        return Ok(None);
+    }
     let lives = trace.last_look().is_some_and(|look| look.acceptor(FIRST).is_some());
-    Ok((lives && served > 0 && served < clients).then_some(served))
+    // Fewer than were served side by side before are no limit.
+    Ok((lives && answered >= BESIDE && answered < clients).then_some(answered))
+}
+
+/// Whether the client was connected, and nothing came of it, neither a byte nor an end.
+fn lost(trace: &Trace, client: u32) -> bool {
+    let mut acts = trace.acts(Client(client));
+    let waited = acts.any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.fate == Fate::Missed);
+    let last = trace.acts(Client(client)).last();
+    waited && last.is_some_and(|acted| acted.received == 0 && acted.ending.is_none())
+}
+
+/// Whether the client got any byte in answer: more does not matter here.
+fn answered(trace: &Trace, client: u32) -> bool {
+    trace.acts(Client(client)).any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.received > 0)
 }

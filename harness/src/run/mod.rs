@@ -16,6 +16,7 @@ use crate::trace::{Isolation, Trace};
 use crate::verdict::Verdict;
 use crate::world::World;
 
+mod applicable;
 mod baseline;
 mod cases;
 mod conclude;
@@ -26,6 +27,8 @@ mod pool;
 mod settle;
 pub mod shrink;
 mod workers;
+
+pub use applicable::inapplicable;
 
 use baseline::Baseline;
 use cases::{Tally, Work};
@@ -112,6 +115,22 @@ pub fn replay(
     fuzz::replay::replay(&workers, host, command, case, options, stop)
 }
 
+/// Enacts a kept case until it fails, and holds it there: server and clients stay as they were when the failure was seen
+/// while `look` does what it does; then all is ended.
+///
+/// # Errors
+/// If the harness cannot work here at all, or is interrupted.
+pub fn hold(
+    command: &TargetCommand,
+    case: &Case,
+    options: &Options,
+    stop: &AtomicBool,
+    look: &mut dyn FnMut(&fuzz::hold::HeldCase),
+) -> Result<fuzz::replay::Replayed, Error> {
+    let (workers, host) = workers(options.isolation)?;
+    fuzz::hold::hold(&workers, host, command, case, options, stop, look)
+}
+
 /// Verifies a server in any worlds.
 fn check_in(
     source: &dyn Source,
@@ -153,7 +172,7 @@ impl Run<'_> {
             other => return Ok(self.not_serving(&target, other, &trace)),
         };
         let target = Arc::new(target);
-        let plan = self.plan(&profile);
+        let plan = self.plan(&target, &profile);
         let mut tallies: Vec<Tally> = plan.iter().map(|_| Tally::default()).collect();
         let works = cases::works(&plan);
         let mut report = self.report(&target, Some(&trace), Vec::new());
@@ -189,9 +208,12 @@ impl Run<'_> {
     }
 
     /// The plan, without scenarios that need more clients at once than this server takes.
-    fn plan(&self, profile: &Profile) -> Vec<Entry> {
+    fn plan(&self, target: &TargetCommand, profile: &Profile) -> Vec<Entry> {
         let mut plan = plan(self.options, profile, self.host);
         for entry in &mut plan {
+            if let (Ok(_), Some(reason)) = (&entry.cases, target.exempt(entry.clause)) {
+                entry.cases = Err((Cause::NotApplicable, reason.to_owned()));
+            }
             if entry.clause.needs.iter().any(|need| matches!(need, Need::MadeForMany | Need::Forks)) {
                 continue;
             }

@@ -8,9 +8,8 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::outcome::{Counterexample, Failure, Finding};
 use crate::profile::Profile;
-use crate::run::shrink::simpler;
+use crate::run::shrink::{Walk, paced};
 use crate::scenario::Scenario;
-use crate::scenario::model::is_legal;
 use crate::trace::{Trace, What};
 use crate::verdict::{Evidence, Kind, Verdict};
 use crate::world::World;
@@ -25,6 +24,8 @@ const HASTE: f64 = 0.125;
 const SURELY: (u32, u32) = (1, 1);
 const ALWAYS: (u32, u32) = (2, 2);
 const SOMETIMES: (u32, u32) = (1, 4);
+/// The same where it is to be found out whether another pace makes a failure sure.
+const EVER: (u32, u32) = (4, 4);
 /// Further enactments that tell how often something happens that must never happen.
 const REPEATS: u32 = 2;
 /// Further enactments that tell a slow server from one that fails now and then.
@@ -61,8 +62,11 @@ impl Settler<'_> {
         // The smallest one may fail less often than those before it: then one of them stands.
         let last = smaller.len() - 1;
         let mut trials = 0;
-        for at in [Some(last), (last > 1).then_some(last / 2), (last > 0).then_some(0)].into_iter().flatten()
-        {
+        let steps_back = [0, 1, 3, 7, last / 2].into_iter().filter(|&back| back < last);
+        let mut tried: Vec<usize> = steps_back.map(|back| last - back).chain([0]).collect();
+        tried.sort_unstable_by_key(|&at| std::cmp::Reverse(at));
+        tried.dedup();
+        for at in tried {
             let candidate = smaller.swap_remove(at);
             let (failures, again) = self.repeat(world, &candidate, kind)?;
             if let Some(confirmed) = again {
@@ -159,31 +163,35 @@ impl Settler<'_> {
         }
         // What fails only now and then gets several chances; what fails always must do so to the end.
         let first = &smaller[smaller.len() - 1];
-        let surely = self.fails(world, &first.scenario, &hasty, &first.evidence, ALWAYS)?.is_some();
-        let chances = match (surely, first.evidence.kind) {
+        let mut surely = self.fails(world, &first.scenario, &hasty, &first.evidence, ALWAYS)?.is_some();
+        let kind = first.evidence.kind;
+        if !surely && self.legal {
+            let (paced, like) = (paced(&first.scenario), first.evidence.clone());
+            for scenario in paced {
+                if let Some(failure) = self.fails(world, &scenario, &hasty, &like, EVER)? {
+                    smaller.push(failure);
+                    surely = true;
+                    break;
+                }
+            }
+        }
+        let chances = match (surely, kind) {
             (true, Kind::Seen) => ALWAYS,
             (true, Kind::Missing) => SURELY,
             (false, _) => SOMETIMES,
         };
+        let start = &smaller[smaller.len() - 1].scenario;
+        let mut walk = if self.legal { Walk::from_lives(start) } else { Walk::from(start) };
         let tries_max = if self.legal { TRIES_MAX_ANY } else { TRIES_MAX };
-        let mut tries = 0;
-        'smaller: loop {
-            let smallest = &smaller[smaller.len() - 1];
-            for scenario in simpler(&smallest.scenario) {
-                if self.legal && !is_legal(&scenario) {
-                    continue;
-                }
-                if tries >= tries_max || is_over() {
-                    return Ok(smaller);
-                }
-                tries += 1;
-                if let Some(failure) = self.fails(world, &scenario, &hasty, &smallest.evidence, chances)? {
-                    smaller.push(failure);
-                    continue 'smaller;
-                }
+        for _ in 0..tries_max {
+            let Some(scenario) = walk.next().filter(|_| !is_over()) else { break };
+            let like = &smaller[smaller.len() - 1].evidence;
+            if let Some(failure) = self.fails(world, &scenario, &hasty, like, chances)? {
+                smaller.push(failure);
+                walk.accept();
             }
-            return Ok(smaller);
         }
+        Ok(smaller)
     }
 
     /// Enacts a scenario so many times at most, until it has failed so many times in the same way.

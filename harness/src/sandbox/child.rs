@@ -90,6 +90,27 @@ impl Child {
         }
     }
 
+    /// Waits for an answer that may come long before the end of the child.
+    pub(super) fn first_answer(&mut self, terms: &Terms<'_>) -> Result<Vec<u8>, Error> {
+        let deadline = Instant::now() + terms.wall_max;
+        let mut bytes = Vec::new();
+        loop {
+            let ready = self.poll(terms.lifeline, deadline, false)?;
+            if ready.interrupted {
+                return Err(Error::Interrupted);
+            }
+            if (ready.answer || ready.ended) && self.read_what_is_there(&mut bytes)? {
+                return answer::decode(bytes);
+            }
+            if ready.ended {
+                return Err(Error::EnactorDied(self.wait()?.to_string()));
+            }
+            if ready.nothing() && Instant::now() >= deadline {
+                return Err(Error::TooLong(terms.wall_max));
+            }
+        }
+    }
+
     fn poll(&self, lifeline: BorrowedFd<'_>, deadline: Instant, at_end: bool) -> Result<Ready, Error> {
         let mut fds = vec![
             PollFd::from_borrowed_fd(lifeline, PollFlags::empty()),

@@ -1,10 +1,12 @@
 //! The life of the enactor: it cuts its ties, makes its sandbox, enacts, answers, and ends.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -47,12 +49,22 @@ pub(super) fn live(
     if set_pdeathsig(Signal::SIGKILL).is_err() || parent.has_ended() {
         this.exit(1);
     }
+    let answer_to = Rc::new(RefCell::new(Some(File::from(answer_to))));
     let answer = kept
         .attempt(|| "close the worker's descriptors".into())
-        .and_then(|()| make(terms, scratch))
+        .and_then(|()| make(terms, scratch, &answer_to))
         .and_then(|sandbox| catch_panic(|| enact(&sandbox)));
-    let written = File::from(answer_to).write_all(&answer::encode(answer));
+    let written = write(&answer_to, answer);
     this.exit(i32::from(written.is_err()))
+}
+
+/// Where the answer goes, until it has gone there.
+pub(super) type AnswerTo = Rc<RefCell<Option<File>>>;
+
+/// Writes the answer, and closes the pipe: the reader takes its end for the end of the answer. Does nothing the second
+/// time.
+pub(super) fn write(answer_to: &AnswerTo, answer: Result<Vec<u8>, Error>) -> io::Result<()> {
+    answer_to.take().map_or(Ok(()), |mut pipe| pipe.write_all(&answer::encode(answer)))
 }
 
 impl Parent {
@@ -71,7 +83,7 @@ impl Parent {
 }
 
 /// Makes the sandbox from inside.
-fn make(terms: &Terms<'_>, scratch: &Scratch) -> Result<Sandbox, Error> {
+fn make(terms: &Terms<'_>, scratch: &Scratch, answer_to: &AnswerTo) -> Result<Sandbox, Error> {
     // 1 is too little for any file, and unlike 0 it keeps the kernel from starting a core handler: core(5).
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE).attempt(|| "read RLIMIT_CORE".into())?;
     setrlimit(Resource::RLIMIT_CORE, hard.min(1), hard).attempt(|| "set RLIMIT_CORE".into())?;
@@ -98,7 +110,7 @@ fn make(terms: &Terms<'_>, scratch: &Scratch) -> Result<Sandbox, Error> {
             scratch.make()?
         }
     };
-    Sandbox::new(terms, base)
+    Sandbox::new(terms, base, Rc::clone(answer_to))
 }
 
 /// Runs it; a panic becomes an error with its message and place.

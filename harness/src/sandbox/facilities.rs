@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use nix::unistd::getpid;
 
+use super::enactor::{self, AnswerTo};
 use super::limit::Limit;
 use super::processes::Listed;
 use super::{Terms, port, processes};
@@ -30,11 +31,13 @@ pub struct Sandbox {
     limit: RefCell<Option<Limit>>,
     /// From the number under which /proc lists a process to its number here, where they differ.
     known: RefCell<BTreeMap<i32, i32>>,
+    /// Where the answer goes.
+    answer_to: AnswerTo,
 }
 
 impl Sandbox {
     /// Takes charge of the namespaces in which this process is.
-    pub(super) fn new(terms: &Terms<'_>, base: PathBuf) -> Result<Self, Error> {
+    pub(super) fn new(terms: &Terms<'_>, base: PathBuf, answer_to: AnswerTo) -> Result<Self, Error> {
         let own_namespaces = terms.isolation != Isolation::Loopback;
         Ok(Self {
             isolation: terms.isolation,
@@ -44,7 +47,16 @@ impl Sandbox {
             dirs_made: Cell::new(0),
             limit: RefCell::new(own_namespaces.then(|| Limit::establish(terms.processes_max)).flatten()),
             known: RefCell::default(),
+            answer_to,
         })
+    }
+
+    /// Gives the answer now, while the sandbox goes on to exist: see [`super::hold`].
+    ///
+    /// # Errors
+    /// [`Error::System`] if nobody reads it.
+    pub fn answer(&self, answer: Vec<u8>) -> Result<(), Error> {
+        enactor::write(&self.answer_to, Ok(answer)).attempt(|| "write the answer".into())
     }
 
     /// The rung of the ladder that this sandbox stands on.

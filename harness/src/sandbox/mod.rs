@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::trace::Isolation;
+use child::Child;
 
 mod answer;
 mod child;
 mod enactor;
 mod facilities;
 mod ids;
+mod inmates;
 mod ladder;
 mod limit;
 mod mounts;
@@ -33,6 +35,7 @@ mod supervisor;
 pub mod worker;
 
 pub use facilities::Sandbox;
+pub use inmates::{Inmate, inmates};
 pub use ladder::{Host, Rung, best, probe};
 pub use worker::{Hangup, Worker};
 
@@ -63,8 +66,43 @@ pub struct Terms<'a> {
 /// [`Error::TooLong`] after `wall_max`, [`Error::Interrupted`] when the lifeline ended.
 pub fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<Vec<u8>, Error> {
     match terms.isolation {
-        Isolation::Full | Isolation::NoProc => namespaces::enclose(terms, enact),
-        Isolation::Loopback => supervisor::enclose(terms, enact),
+        Isolation::Full | Isolation::NoProc => namespaces::enclose(terms, enact)?.answer(terms),
+        Isolation::Loopback => {
+            let outcome = supervisor::enclose(terms, enact).and_then(|child| child.answer(terms));
+            supervisor::end_descendants();
+            outcome
+        }
+    }
+}
+
+/// A sandbox that stands still after its enactor's answer. Dropping it ends all that is in it.
+#[derive(Debug)]
+pub struct Held {
+    child: Option<Child>,
+    isolation: Isolation,
+}
+
+/// As [`enclose`], for an `enact` that answers by [`Sandbox::answer`] and then waits to be ended: the sandbox stays until
+/// the second value is dropped.
+///
+/// # Errors
+/// As [`enclose`].
+pub fn hold(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<(Vec<u8>, Held), Error> {
+    let child = match terms.isolation {
+        Isolation::Full | Isolation::NoProc => namespaces::enclose(terms, enact)?,
+        Isolation::Loopback => supervisor::enclose(terms, enact)?,
+    };
+    let mut held = Held { child: Some(child), isolation: terms.isolation };
+    let answer = held.child.as_mut().map_or(Err(Error::Interrupted), |child| child.first_answer(terms))?;
+    Ok((answer, held))
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.child = None;
+        if self.isolation == Isolation::Loopback {
+            supervisor::end_descendants();
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use super::{Terms, ids};
 use crate::error::{Attempt, Error};
 use crate::sys::clone::{Forked, fork};
 
-/// [`super::enclose`] on the rungs with namespaces.
-pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<Vec<u8>, Error> {
+/// Starts what [`super::enclose`] runs, on the rungs with namespaces.
+pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<Child, Error> {
     let map = ids::map_needed();
     let mut namespaces = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWPID
@@ -40,7 +40,7 @@ pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>
                 map.write(pid)?;
                 child.release()?;
             }
-            child.answer(terms)
+            Ok(child)
         }
     }
 }

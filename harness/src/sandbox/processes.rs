@@ -58,7 +58,7 @@ pub(super) fn of_own_namespace() -> Result<Vec<Listed>, Error> {
 }
 
 /// The number of a process in its own pid namespace, from its `status`.
-fn last_ns_pid(status: &str) -> Option<i32> {
+pub(super) fn last_ns_pid(status: &str) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
 }
 

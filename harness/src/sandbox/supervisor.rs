@@ -34,23 +34,20 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 /// Between two looks whether all are gone.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// [`super::enclose`] on the loopback rung.
-pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<Vec<u8>, Error> {
+/// Starts what [`super::enclose`] runs, on the loopback rung. When the child is gone, [`end_descendants`] is to be called:
+/// where the supervisor was killed, something is left.
+pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<Child, Error> {
     set_child_subreaper(true).attempt(|| "become a subreaper".into())?;
     let (answer, answer_to) = pipe()?;
     let (tether_end, tether) = pipe()?;
     let scratch = Scratch::name();
-    let outcome = match fork(CloneFlags::empty()).attempt(|| "fork a supervisor".into())? {
+    match fork(CloneFlags::empty()).attempt(|| "fork a supervisor".into())? {
         Forked::Child(this) => supervise(this, &tether_end, answer_to, terms, scratch, enact),
         Forked::Parent { pidfd, .. } => {
             drop((answer_to, tether_end));
-            let child = Child::adopt(pidfd, answer, tether, Farewell::Untie)?;
-            child.answer(terms)
+            Child::adopt(pidfd, answer, tether, Farewell::Untie)
         }
-    };
-    // Only where the supervisor was killed is anything left to do here.
-    end_descendants();
-    outcome
+    }
 }
 
 /// Lives the supervisor's life. Its status is the enactor's, or 128 and the signal that killed the enactor.
@@ -94,7 +91,7 @@ fn watch(tether: &OwnedFd, enactor: &OwnedFd) -> i32 {
 }
 
 /// Kills and reaps all descendants, until there is none: this process must be a subreaper.
-fn end_descendants() {
+pub(super) fn end_descendants() {
     let deadline = Instant::now() + END_WITHIN;
     while reap() == Left::Some && Instant::now() < deadline {
         let descendants =

@@ -30,6 +30,8 @@ use crate::sys;
 
 /// The variable that makes this program a worker; its value is the name of the service.
 const VARIABLE: &str = "SOCKSPEC_WORKER";
+/// What a worker is called in lists of processes.
+pub(super) const NAME: &str = "sockspec-worker";
 /// What a worker says when it has taken over.
 const GREETING: &[u8] = b"sockspec worker";
 /// How long a worker may take until it has taken over, on a busy machine.
@@ -66,7 +68,7 @@ impl Worker {
             return Err(no_service(service));
         }
         let mut process = Command::new("/proc/self/exe")
-            .arg0("sockspec-worker")
+            .arg0(NAME)
             // A program that is not taken over should stumble over this.
             .arg("--worker-of-sockspec")
             .env(VARIABLE, service)

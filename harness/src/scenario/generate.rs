@@ -6,7 +6,8 @@ use proptest::prelude::{Just, Strategy, any};
 use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 
-use crate::scenario::{Act, Class, Cut, Payload, Scenario, Step};
+use crate::profile::{Model, Profile};
+use crate::scenario::{Act, Class, Condition, Cut, Payload, Scenario, Step};
 
 /// The one scenario with these steps, after a usual launch.
 pub fn fixed(steps: impl IntoIterator<Item = Step>) -> BoxedStrategy<Scenario> {
@@ -39,8 +40,7 @@ pub fn cut() -> impl Strategy<Value = Cut> + Clone {
 /// When the queue fills between a SYN and the ACK that ends the handshake, the kernel drops the ACK: the client counts
 /// as connected, the server knows nothing of it, and what is sent then may be lost (tcp(7), `tcp_abort_on_overflow`).
 /// That is the kernel's doing, and no server's. One by one, a client finds room or is not yet connected.
-#[must_use]
-pub fn one_by_one(scenario: Scenario, backlog: u32) -> Scenario {
+fn one_by_one(scenario: Scenario, backlog: u32) -> Scenario {
     let comes = |step: &Step| matches!(step, Step::Do(_, Act::Connect(_) | Act::Visit(_)));
     let chosen = |step: &Step| matches!(step, Step::Launch(_, setting) if setting.backlog.is_some() || setting.somaxconn.is_some());
     if scenario.steps.iter().any(chosen) {
@@ -59,6 +59,21 @@ pub fn one_by_one(scenario: Scenario, backlog: u32) -> Scenario {
     Scenario { steps: steps.collect() }
 }
 
+/// The scenario as it suits this server: clients come one by one where the queue is short; and where processes are made beforehand, all of them are
+/// there before anything is done, for a server in the middle of its start is another one.
+#[must_use]
+pub fn fitted(scenario: Scenario, profile: &Profile) -> Scenario {
+    let scenario = one_by_one(scenario, profile.backlog);
+    if profile.model != Model::Prefork || profile.restless {
+        return scenario;
+    }
+    let settled = |step| match step {
+        Step::Await(Condition::Listening(_)) => vec![step, Step::Await(Condition::Still)],
+        step => vec![step],
+    };
+    Scenario { steps: scenario.steps.into_iter().flat_map(settled).collect() }
+}
+
 /// Sizes around the places where buffers, pages and segments end, up to `max` bytes.
 pub fn edge(max: u64) -> impl Strategy<Value = u64> + Clone {
     let mut sizes: Vec<u64> = (0..=24)
@@ -75,6 +90,15 @@ pub fn edge(max: u64) -> impl Strategy<Value = u64> + Clone {
 mod tests {
     use super::*;
     use crate::scenario::{To, act};
+    use crate::trace::build::profile;
+
+    #[test]
+    fn processes_made_beforehand_are_waited_for() {
+        let (scenario, mut profile) = (Scenario::served([]), profile());
+        assert_eq!(fitted(scenario.clone(), &profile), scenario);
+        profile.model = Model::Prefork;
+        assert_eq!(fitted(scenario, &profile).steps.last(), Some(&Step::Await(Condition::Still)));
+    }
 
     #[test]
     fn clients_that_the_queue_does_not_hold_come_one_by_one() {

@@ -37,7 +37,7 @@ impl Default for Ranges {
 const EARLY: u32 = 9000;
 const LATE: u32 = 9001;
 const TREE: Who = Who::Tree(Instance(0));
-/// A queue longer than this holds all who may come at once (see `one_by_one`).
+/// A queue longer than this holds all who may come at once (see [`fitted`](crate::scenario::generate::fitted)).
 const ROOM_FOR_ALL: usize = 64;
 /// Small socket buffers, bytes.
 const TINY: u32 = 4096;
@@ -47,6 +47,22 @@ type Draw = (u32, u8, Payload, u8);
 
 /// Any scenario that makes sense for this kind of server. Each begins and ends with a visit, and ends with all clients
 /// gone, so that every clause which can be judged from any trace has its witness.
+///
+/// It is a strategy like any other, to be composed with others in a property test of your own:
+///
+/// ```
+/// use proptest::prelude::*;
+/// use sockspec::profile::{Model, Profile};
+/// use sockspec::scenario::{Ranges, any, model};
+///
+/// let ranges = Ranges { clients: 1..=3, payload: 0..=4096, ..Ranges::default() };
+/// let profile = Profile::typical(Model::ForkPerConnection);
+/// let tried = (any(&ranges, &profile), 1..=16_u32);
+/// proptest!(|((scenario, workers) in tried)| {
+///     // Here: launch the server with so many workers, and enact the scenario by `sockspec::world::live::Live`.
+///     prop_assert!(workers > 0 && model::is_legal(&scenario), "{}", scenario.in_words().join("; "));
+/// });
+/// ```
 pub fn any(ranges: &Ranges, profile: &Profile) -> BoxedStrategy<Scenario> {
     let (least, most) = (*ranges.clients.start(), *ranges.clients.end());
     let most = most.min(profile.clients.max(1)).max(1);

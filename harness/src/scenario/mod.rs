@@ -228,6 +228,8 @@ pub enum Condition {
     Stopped(Who),
     /// A line of output announces readiness (`ready_within`).
     Announced(Instance),
+    /// No process of the target runs, and nothing is in its queues (`settle_within`).
+    Still,
 }
 
 /// What must be back where it was.

@@ -180,6 +180,7 @@ impl fmt::Display for Condition {
             Self::Accepted(client) => write!(f, "{client} is accepted"),
             Self::Stopped(who) => write!(f, "{who} is stopped"),
             Self::Announced(instance) => write!(f, "{instance} announces that it is ready"),
+            Self::Still => f.write_str("nothing moves"),
         }
     }
 }

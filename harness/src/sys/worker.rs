@@ -35,6 +35,13 @@ pub fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// `atexit(last)`: calls the function when the process ends in order. Where there is no room for it, it is not called.
+pub fn at_exit(last: extern "C" fn()) {
+    // SAFETY: atexit(3) asks for a function that lives as long as the program: every `fn` does. An `extern "C"` one that
+    // panics aborts instead of unwinding into libc.
+    unsafe { libc::atexit(last) };
+}
+
 /// `_exit(status)`: ends the process without `main` and without what the program registered for its end.
 pub fn exit(status: i32) -> ! {
     // SAFETY: _exit(2) takes no pointers and does not return.

@@ -13,8 +13,10 @@ pub(crate) mod build;
 pub mod aftermath;
 pub mod look;
 pub mod query;
+mod window;
 
 pub use look::{Counters, Fd, FdKind, Look, Process, Socket, State};
+pub use window::Window;
 
 /// Everything seen in one enactment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,19 +187,6 @@ pub enum Exit {
     Code(i32),
     /// A signal, by number.
     Signal(i32),
-}
-
-/// The target's use of the CPU over a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// Length in microseconds of wall-clock time.
-    pub wall_us: u64,
-    /// CPU time of all processes of the target, microseconds.
-    pub cpu_us: u64,
-    /// Time they waited for a CPU, microseconds.
-    pub delay_us: u64,
-    /// Voluntary and involuntary context switches: how often they ran.
-    pub switches: u64,
 }
 
 /// What became of one act of a client.

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::clause::Clause;
 use crate::plan::rng;
 use crate::profile::Profile;
-use crate::scenario::generate::one_by_one;
+use crate::scenario::generate::fitted;
 use crate::scenario::{Ranges, Scenario, any};
 
 /// Every so manieth case is a scenario of the catalogue, for what no life of clients comes to by chance: exhaustion, more
@@ -27,7 +27,7 @@ pub fn scenario(
     if index % CATALOGUE_EVERY == CATALOGUE_EVERY - 1 && !oracles.is_empty() {
         let at = usize::try_from(index / CATALOGUE_EVERY).ok()? % oracles.len();
         let tree = (oracles[at].scenarios)(profile).new_tree(&mut runner).ok()?;
-        return Some((one_by_one(tree.current(), profile.backlog), Some(at)));
+        return Some((fitted(tree.current(), profile), Some(at)));
     }
-    any(ranges, profile).new_tree(&mut runner).ok().map(|tree| (tree.current(), None))
+    any(ranges, profile).new_tree(&mut runner).ok().map(|tree| (fitted(tree.current(), profile), None))
 }

@@ -1,5 +1,6 @@
 //! A campaign: whole scenarios, one after another, each judged by every clause that can be; what fails is made small.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::world::World;
 
 pub mod conditions;
 mod drawn;
+pub mod hold;
 pub mod oracles;
 pub mod replay;
 #[cfg(test)]
@@ -217,9 +219,13 @@ impl Under<'_> {
             self.campaign.saved.iter().rev().map(|case| case.scenario.clone()).collect();
         loop {
             let mut failed = Vec::new();
-            let more = self.stream(&oracles, &mut next, &mut saved, result, &mut failed, tell);
-            let ended = !more && failed.is_empty();
+            self.stream(&oracles, &mut next, &mut saved, result, &mut failed, tell);
+            let ended = failed.is_empty();
+            failed.sort_by_key(|(index, _)| *index);
             for (index, seen) in failed {
+                if !result.found.is_empty() && !self.campaign.keep_going {
+                    break;
+                }
                 self.settle(&oracles, index, seen, result, tell);
             }
             let enough = !result.found.is_empty() && !self.campaign.keep_going;
@@ -235,8 +241,7 @@ impl Under<'_> {
             || self.campaign.options.time.is_some_and(|time| self.began.elapsed() >= time)
     }
 
-    /// Enacts case after case until the end, or until one fails in a way that is not known yet. Returns whether there
-    /// may be more.
+    /// Enacts case after case until the end, or until one fails in a way that is not known yet.
     fn stream(
         &self,
         oracles: &Arc<Vec<&'static Clause>>,
@@ -245,10 +250,16 @@ impl Under<'_> {
         result: &mut Campaigned,
         failed: &mut Vec<(Option<u64>, Enacted)>,
         tell: &mut dyn FnMut(Event<'_>),
-    ) -> bool {
+    ) {
         let Shard { part, of } = self.campaign.shard;
         let (target, limits) = (Arc::new(result.target.clone()), Arc::new(self.campaign.options.limits()));
+        // Once one has failed no further one is begun; but those under way are waited for, so that every case up to the
+        // last one has been enacted, and the first failure is the one with the lowest number.
+        let enough = Cell::new(false);
         let jobs = std::iter::from_fn(|| {
+            if enough.get() {
+                return None;
+            }
             let known = saved.pop();
             if known.is_none() && self.is_over(*next) {
                 return None;
@@ -286,7 +297,8 @@ impl Under<'_> {
                     enacted.said.passed.iter().for_each(|&at| tally.passes[at].1 += 1);
                     enacted.conditions.iter().for_each(|&at| tally.conditions[at].1 += 1);
                     // Whatever else fails where a known failure shows may be its consequence.
-                    if enacted.said.failed.iter().any(|(at, _)| known.contains(&oracles[*at].id)) {
+                    let known_too = |at: usize| known.contains(&oracles[at].id);
+                    if self.campaign.keep_going && enacted.said.failed.iter().any(|(at, _)| known_too(*at)) {
                         enacted.said.failed.clear();
                     }
                     if !enacted.said.failed.is_empty() {
@@ -297,8 +309,9 @@ impl Under<'_> {
                 }
             }
             tell(Event::Enacted(&result.tally));
-            failed.is_empty() || self.campaign.keep_going
-        })
+            enough.set(!failed.is_empty() && !self.campaign.keep_going);
+            true
+        });
     }
 
     /// Looks again at what failed, makes it small, and keeps it.

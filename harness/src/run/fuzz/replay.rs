@@ -7,6 +7,7 @@ use crate::clause::{Clause, Host};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::plan::Options;
+use crate::profile::Profile;
 use crate::run::baseline::Baseline;
 use crate::run::fuzz::learn;
 use crate::run::pool::{Pool, Source};
@@ -63,24 +64,11 @@ pub(in crate::run) fn replay(
     options: &Options,
     stop: &AtomicBool,
 ) -> Result<Replayed, Error> {
-    let clause = match find(&case.clause) {
-        Ok(clause) => clause,
-        Err(problem) => return Ok(Replayed::Unknown(problem)),
-    };
     Pool::with(source, stop, 1, |pool| {
-        let (profile, target) = match learn(pool, command, options)? {
-            Some((Baseline::Serves(profile), target)) => (profile, target),
-            Some((Baseline::Fails { clause, failure }, _)) => {
-                let observed = &failure.evidence.observed;
-                return Ok(Replayed::Unknown(format!("the server does not serve: {clause}: {observed}")));
-            }
-            Some((Baseline::Unclear(doubt), _)) => return Ok(Replayed::Unknown(doubt)),
-            None => return Err(Error::Interrupted),
+        let Ready { clause, profile, target } = match ready(pool, host, command, case, options)? {
+            Ok(ready) => ready,
+            Err(problem) => return Ok(Replayed::Unknown(problem)),
         };
-        if let Some(unmet) = clause.needs.iter().find_map(|need| need.unmet(&profile, host)) {
-            let (crate::clause::Unmet::Server(reason) | crate::clause::Unmet::Host(reason)) = unmet;
-            return Ok(Replayed::Unknown(format!("{} does not apply: {reason}", clause.id)));
-        }
         let (scenario, limits, times) = (case.scenario.clone(), options.limits(), times(case.rate));
         let missing = case.evidence.kind == Kind::Missing;
         let job = move |world: &mut dyn World| {
@@ -109,8 +97,43 @@ pub(in crate::run) fn replay(
     })
 }
 
+/// What a replay needs to know beforehand.
+pub(super) struct Ready {
+    pub(super) clause: &'static Clause,
+    pub(super) profile: Box<Profile>,
+    pub(super) target: TargetCommand,
+}
+
+/// Learns what kind of server it is; or why nothing can be said of this case.
+pub(super) fn ready(
+    pool: &Pool<'_>,
+    host: Host,
+    command: &TargetCommand,
+    case: &Case,
+    options: &Options,
+) -> Result<Result<Ready, String>, Error> {
+    let clause = match find(&case.clause) {
+        Ok(clause) => clause,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let (profile, target) = match learn(pool, command, options)? {
+        Some((Baseline::Serves(profile), target)) => (profile, target),
+        Some((Baseline::Fails { clause, failure }, _)) => {
+            let observed = &failure.evidence.observed;
+            return Ok(Err(format!("the server does not serve: {clause}: {observed}")));
+        }
+        Some((Baseline::Unclear(doubt), _)) => return Ok(Err(doubt)),
+        None => return Err(Error::Interrupted),
+    };
+    if let Some(unmet) = clause.needs.iter().find_map(|need| need.unmet(&profile, host)) {
+        let (crate::clause::Unmet::Server(reason) | crate::clause::Unmet::Host(reason)) = unmet;
+        return Ok(Err(format!("{} does not apply: {reason}", clause.id)));
+    }
+    Ok(Ok(Ready { clause, profile, target }))
+}
+
 /// So many that a failure with this rate would be missed less than once in twenty times.
-fn times((failed, of): (u32, u32)) -> u32 {
+pub(super) fn times((failed, of): (u32, u32)) -> u32 {
     (3 * of.max(1)).div_ceil(failed.max(1)).clamp(TIMES, TIMES_MAX)
 }
 

@@ -97,12 +97,13 @@ fn spurious(profile: &Profile) -> BoxedStrategy<Scenario> {
     let concurrent = profile.concurrent;
     (3_usize..=most)
         .prop_map(move |signals| {
-            let mut steps = vec![visit(9)];
+            let chld = Step::Signal(Who::Acceptor(Instance(0)), Sig::Chld);
+            // First there is no child to wait for, then one that lives.
+            let mut steps = vec![visit(9), Step::Quiet, chld.clone(), Step::Quiet, visit(8)];
             if concurrent {
                 steps.extend([act(0, Act::Connect(To::Target)), greet(0)]);
             }
             // In a row they are one; each by itself interrupts what the server waits in, again and again.
-            let chld = Step::Signal(Who::Acceptor(Instance(0)), Sig::Chld);
             steps.extend(std::iter::repeat_n(chld.clone(), signals));
             steps.extend([Step::Quiet, chld.clone(), Step::Quiet, chld, Step::Quiet, visit(1)]);
             if concurrent {

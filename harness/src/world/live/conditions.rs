@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 
 use crate::error::{Attempt, Error};
-use crate::observe::States;
+use crate::observe::{States, Usage};
 use crate::scenario::{Condition, Facet, Instance};
 use crate::trace::{Look, State, What, Window};
 use crate::world::live::drive::Starving;
@@ -15,6 +15,9 @@ use crate::world::live::enactor::Enactor;
 /// Looks that must agree before the target counts as quiet, and the time between them.
 const QUIET_LOOKS: u32 = 3;
 const QUIET_PAUSE: Duration = Duration::from_millis(10);
+/// A reading of the use of the CPU that took longer was interrupted; how often it is tried.
+const READING_MAX: Duration = Duration::from_millis(4);
+const READINGS_MAX: u32 = 8;
 /// Pauses between two looks for a condition: this part of the time that it has been waited for, within bounds.
 const PAUSE_DIVISOR: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_micros(250);
@@ -23,6 +26,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 impl Enactor<'_> {
     /// Waits until the condition holds or its deadline has passed, then looks.
     pub(super) fn wait_for(&mut self, condition: Condition) -> Result<(), Error> {
+        if condition == Condition::Still {
+            return self.wait_until_still();
+        }
         let began = Instant::now();
         let starving = Starving::begin(self.clock.own());
         let mut own = self.clock.own();
@@ -81,7 +87,8 @@ impl Enactor<'_> {
             | Condition::Back(_)
             | Condition::ServerOfGone(_)
             | Condition::Accepted(_)
-            | Condition::Stopped(_) => limits.settle_within,
+            | Condition::Stopped(_)
+            | Condition::Still => limits.settle_within,
         }
     }
 
@@ -126,6 +133,8 @@ impl Enactor<'_> {
                         .iter()
                         .all(|&pid| look.process(pid).is_none_or(|process| "TtZX".contains(process.state)))
             }
+            // See `wait_until_still`.
+            Condition::Still => false,
             Condition::Announced(instance) => self
                 .events
                 .iter()
@@ -190,26 +199,41 @@ impl Enactor<'_> {
 
     /// Waits until nothing moves, or the deadline has passed, then looks.
     pub(super) fn wait_for_quiet(&mut self) -> Result<(), Error> {
+        let quiet = self.falls_quiet()?;
+        let look = self.look()?;
+        self.tell(What::Looked { mark: false, quiet: Some(quiet), look });
+        Ok(())
+    }
+
+    /// Waits until nothing moves; not if the deadline has passed first.
+    fn falls_quiet(&mut self) -> Result<bool, Error> {
         let own = self.clock.own();
         let starving = Starving::begin(own);
         let mut before = None;
         let mut agreed = 0;
-        let quiet = loop {
+        loop {
             self.pump()?;
             let now = self.stillness()?;
             agreed = if now.is_some() && now == before { agreed + 1 } else { 0 };
             before = now;
             if agreed + 1 >= QUIET_LOOKS {
-                break true;
+                return Ok(true);
             }
             if self.clock.own().saturating_sub(own) >= self.limits.settle_within || starving.has_lasted(self)
             {
-                break false;
+                return Ok(false);
             }
             self.nap(QUIET_PAUSE)?;
-        };
+        }
+    }
+
+    /// Waits for [`Condition::Still`], which is no look: those are counted.
+    fn wait_until_still(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let met = self.falls_quiet()?;
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let look = self.look()?;
-        self.tell(What::Looked { mark: false, quiet: Some(quiet), look });
+        self.tell(What::Awaited { condition: Condition::Still, met, took_us, look });
         Ok(())
     }
 
@@ -231,16 +255,21 @@ impl Enactor<'_> {
     pub(super) fn watch(&mut self, ms: u32, windows: u32) -> Result<(), Error> {
         let length = Duration::from_millis(u64::from(ms));
         for _ in 0..windows {
-            self.glance()?;
-            let (began, before) = (Instant::now(), self.observer.usage());
-            while began.elapsed() < length {
+            let (began, before) = self.read_usage()?;
+            // A window is as long in the target's own time, so that a busy machine shows what an idle one does.
+            loop {
                 self.pump()?;
-                self.nap(length.saturating_sub(began.elapsed()).min(QUIET_PAUSE))?;
+                let wall = began.elapsed();
+                let delay = Duration::from_nanos(self.observer.usage().since(before).delay_ns);
+                if wall >= length.saturating_add(delay).min(length * self.limits.standstill_factor) {
+                    break;
+                }
+                self.nap(QUIET_PAUSE.min(length))?;
             }
-            self.glance()?;
-            let used = self.observer.usage().since(before);
+            let (ended, after) = self.read_usage()?;
+            let used = after.since(before);
             self.tell(What::Watched(Window {
-                wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                wall_us: u64::try_from((ended - began).as_micros()).unwrap_or(u64::MAX),
                 cpu_us: used.cpu_ns / 1000,
                 delay_us: used.delay_ns / 1000,
                 switches: used.switches,
@@ -251,6 +280,19 @@ impl Enactor<'_> {
         Ok(())
     }
 
+    /// The use of the CPU so far, and when that was: read again if the reading itself took long.
+    fn read_usage(&mut self) -> Result<(Instant, Usage), Error> {
+        let mut tries = 0;
+        loop {
+            let began = Instant::now();
+            self.glance()?;
+            tries += 1;
+            if began.elapsed() <= READING_MAX || tries == READINGS_MAX {
+                return Ok((began, self.observer.usage()));
+            }
+        }
+    }
+
     /// Says that time said nothing, and how much CPU the target used so far.
     pub(super) fn tell_starved(&mut self, wall_us: u64) {
         let target_cpu_ns = self.observer.usage().cpu_ns;
@@ -258,7 +300,7 @@ impl Enactor<'_> {
     }
 
     /// Waits a moment, or until the target writes something, or a launched process ends.
-    fn nap(&mut self, pause: Duration) -> Result<(), Error> {
+    pub(super) fn nap(&mut self, pause: Duration) -> Result<(), Error> {
         let mut polled: Vec<PollFd<'_>> = self
             .launches
             .values()

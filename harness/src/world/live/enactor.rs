@@ -1,6 +1,6 @@
 //! The enactor: pid 1 of the sandbox, which launches the target, is all its clients, and writes down what it sees.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -16,8 +16,9 @@ use crate::observe::{Observer, States, Usage};
 use crate::sandbox::Sandbox;
 use crate::scenario::{Act, Client, Endpoint, Instance, Scenario, Setting, Stdio, Step, To};
 use crate::target::{Fill, Launch, Running, launch};
-use crate::trace::{Circumstances, Event, Exit, FdKind, Look, Output, State, Trace, What};
+use crate::trace::{Circumstances, Event, Exit, Look, Output, State, Trace, What};
 use crate::world::live::clock::Clock;
+use crate::world::live::whom::{canonical, servers};
 
 /// What the backlog is where nobody says.
 const BACKLOG: u32 = 128;
@@ -65,8 +66,19 @@ impl<'a> Enactor<'a> {
         scenario: &Scenario,
         limits: &'a Limits,
     ) -> Result<Trace, Error> {
+        let mut enactor = Self::at_work(sandbox, target, limits)?;
+        enactor.take_all(scenario)?;
+        Ok(enactor.trace())
+    }
+
+    /// Ready for the first step.
+    pub(super) fn at_work(
+        sandbox: &'a Sandbox,
+        target: &'a TargetCommand,
+        limits: &'a Limits,
+    ) -> Result<Self, Error> {
         let port = target.fixed_port.unwrap_or_else(|| sandbox.port());
-        let mut enactor = Self {
+        Ok(Self {
             sandbox,
             target,
             limits: limits.clone(),
@@ -90,13 +102,16 @@ impl<'a> Enactor<'a> {
             somaxconn: sandbox.somaxconn()?,
             asked_port: port,
             events: Vec::new(),
-        };
+        })
+    }
+
+    pub(super) fn take_all(&mut self, scenario: &Scenario) -> Result<(), Error> {
         for (index, step) in scenario.steps.iter().enumerate() {
-            enactor.step = index;
-            enactor.take(step)?;
+            self.step = index;
+            self.take(step)?;
         }
-        enactor.pump()?;
-        Ok(enactor.finish())
+        self.pump()?;
+        Ok(())
     }
 
     fn take(&mut self, step: &Step) -> Result<(), Error> {
@@ -323,7 +338,8 @@ impl<'a> Enactor<'a> {
         }
     }
 
-    fn finish(mut self) -> Trace {
+    /// What was seen so far.
+    pub(super) fn trace(&mut self) -> Trace {
         let kept: Vec<_> =
             self.launches.iter().map(|(instance, running)| (*instance, running.output.kept())).collect();
         self.outputs.extend(kept);
@@ -340,43 +356,8 @@ impl<'a> Enactor<'a> {
                 profile: None,
                 limits: self.bounds.clone(),
             },
-            events: self.events,
-            output: self.outputs.into_values().collect(),
+            events: std::mem::take(&mut self.events),
+            output: std::mem::take(&mut self.outputs).into_values().collect(),
         }
     }
-}
-
-/// The youngest process that holds each connection, by the address of the client: for a crowd it is far quicker to go
-/// through the look once than to ask it for each client's [`Look::holders`].
-fn servers(look: &Look) -> HashMap<SocketAddr, (i32, u64)> {
-    let mut holders: HashMap<u64, (i32, u64)> = HashMap::new();
-    for process in &look.processes {
-        for fd in &process.fds {
-            if let FdKind::Socket(inode) = fd.kind {
-                let found = (process.pid, process.started);
-                let youngest = holders.entry(inode).or_insert(found);
-                if (found.1, found.0) > (youngest.1, youngest.0) {
-                    *youngest = found;
-                }
-            }
-        }
-    }
-    let mut servers = HashMap::new();
-    for socket in look.sockets.iter().filter(|socket| socket.state != State::Listen) {
-        servers.entry(canonical(socket.remote)).or_insert(holders.get(&socket.inode).copied());
-    }
-    servers.into_iter().filter_map(|(client, server)| Some((client, server?))).collect()
-}
-
-/// The address, with an IPv4-mapped IPv6 one taken for what it maps.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// The youngest of some processes: pid and start time.
-pub(super) fn youngest(processes: &[&crate::trace::Process]) -> Option<(i32, u64)> {
-    processes
-        .iter()
-        .map(|process| (process.pid, process.started))
-        .max_by_key(|(pid, started)| (*started, *pid))
 }

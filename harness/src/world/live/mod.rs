@@ -2,13 +2,14 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::sandbox::{self, Hangup, Terms, Worker, worker};
+use crate::sandbox::{self, Hangup, Held, Terms, Worker, worker};
 use crate::scenario::Scenario;
 use crate::trace::{Isolation, Trace};
 use crate::world::World;
@@ -17,6 +18,7 @@ mod clock;
 mod conditions;
 mod drive;
 mod enactor;
+pub mod held;
 mod whom;
 
 use enactor::Enactor;
@@ -34,7 +36,12 @@ struct Request {
     scenario: Scenario,
     limits: Limits,
     isolation: Isolation,
+    /// Whether all stays as it is at the end of the scenario, until the next request or the end of the worker.
+    hold: bool,
 }
+
+/// The sandbox that is held, in the worker.
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
 
 /// A worker, ready to enact.
 #[derive(Debug)]
@@ -53,6 +60,14 @@ impl Live {
         Ok(Self { worker: Worker::start(SERVICE)?, isolation, usable: true })
     }
 
+    fn request(&mut self, request: Option<&Request>) -> Result<Vec<u8>, Error> {
+        let request = serde_json::to_vec(&request).map_err(|e| unreadable("write a request", &e))?;
+        self.usable = false;
+        let answer = self.worker.request(&request)?;
+        self.usable = true;
+        Ok(answer)
+    }
+
     /// A handle by which another thread can end the enactment under way.
     #[must_use]
     pub fn hangup(&self) -> Hangup {
@@ -67,16 +82,13 @@ impl World for Live {
         scenario: &Scenario,
         limits: &Limits,
     ) -> Result<Trace, Error> {
-        let request = Request {
+        let answer = self.request(Some(&Request {
             target: target.clone(),
             scenario: scenario.clone(),
             limits: limits.clone(),
             isolation: self.isolation,
-        };
-        let request = serde_json::to_vec(&request).map_err(|e| unreadable("write a request", &e))?;
-        self.usable = false;
-        let answer = self.worker.request(&request)?;
-        self.usable = true;
+            hold: false,
+        }))?;
         serde_json::from_slice(&answer).map_err(|e| unreadable("read a trace", &e))
     }
 
@@ -91,7 +103,11 @@ fn unreadable(doing: &'static str, error: &serde_json::Error) -> Error {
 
 /// Answers one request, in the worker: makes a sandbox, and enacts inside.
 fn answer(request: &[u8], lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
-    let request: Request = serde_json::from_slice(request).map_err(|e| unreadable("read a request", &e))?;
+    let request: Option<Request> =
+        serde_json::from_slice(request).map_err(|e| unreadable("read a request", &e))?;
+    // What was held until now goes first.
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let Some(request) = request else { return Ok(Vec::new()) };
     let visible = visible(&request.target);
     let terms = Terms {
         isolation: request.isolation,
@@ -100,16 +116,35 @@ fn answer(request: &[u8], lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
         wall_max: request.limits.enactment_max,
         lifeline,
     };
-    let mut answer = sandbox::enclose(&terms, |sandbox| {
-        match Enactor::enact(sandbox, &request.target, &request.scenario, &request.limits) {
-            // Plain data can always be written; were it not so, the reader would say what is wrong.
-            Ok(trace) => [serde_json::to_vec(&trace).unwrap_or_default(), vec![TRACE]].concat(),
-            Err(error) => [error.in_full().into_bytes(), vec![ERROR]].concat(),
-        }
-    })?;
+    let mut answer = if request.hold {
+        let (answer, held) = sandbox::hold(&terms, |sandbox| {
+            let tell = |trace: &Trace| sandbox.answer(told(Ok(trace)));
+            let held = Enactor::hold(sandbox, &request.target, &request.scenario, &request.limits, tell);
+            told(Err(&match held {
+                Ok(never) => match never {},
+                Err(error) => error,
+            }))
+        })?;
+        *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        answer
+    } else {
+        sandbox::enclose(&terms, |sandbox| {
+            let trace = Enactor::enact(sandbox, &request.target, &request.scenario, &request.limits);
+            told(trace.as_ref())
+        })?
+    };
     match answer.pop() {
         Some(TRACE) => Ok(answer),
         _ => Err(Error::EnactorDied(String::from_utf8_lossy(&answer).into_owned())),
+    }
+}
+
+/// What the enactor answers.
+fn told(enacted: Result<&Trace, &Error>) -> Vec<u8> {
+    match enacted {
+        // Plain data can always be written; were it not so, the reader would say what is wrong.
+        Ok(trace) => [serde_json::to_vec(trace).unwrap_or_default(), vec![TRACE]].concat(),
+        Err(error) => [error.in_full().into_bytes(), vec![ERROR]].concat(),
     }
 }
 

@@ -1,13 +1,19 @@
 //! Finds whom a step means, and does to them what it says: signals and limits.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::Error;
 use crate::scenario::{Amount, Client, Instance, Resource, Sig, Who};
 use crate::sys;
-use crate::trace::{Look, Process, What};
-use crate::world::live::enactor::{Enactor, youngest};
+use crate::trace::{FdKind, Look, Process, State, What};
+use crate::world::live::enactor::Enactor;
+
+/// How often those who came while a signal was sent to all are sent it too.
+const ROUNDS_MAX: u32 = 16;
 
 impl Enactor<'_> {
     /// The living processes that are meant, now.
@@ -47,9 +53,19 @@ impl Enactor<'_> {
     /// Sends a signal.
     pub(super) fn signal(&mut self, who: Who, sig: Sig) -> Result<(), Error> {
         let signal = self.number(sig);
-        let pids = self.resolve(who)?;
-        // A process may end before the signal comes: it is not among those that got it.
-        let pids = pids.into_iter().filter(|&pid| kill(Pid::from_raw(pid), signal).is_ok()).collect();
+        let mut pids = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let mut more = self.resolve(who)?;
+            more.retain(|pid| !pids.contains(pid));
+            // A process may end before the signal comes: it is not among those that got it.
+            more.retain(|&pid| kill(Pid::from_raw(pid), signal).is_ok());
+            let newcomers = !more.is_empty();
+            pids.append(&mut more);
+            // A process that was not stopped or killed yet may have forked meanwhile.
+            if !newcomers || !matches!((who, sig), (Who::Tree(_), Sig::Stop | Sig::Kill)) {
+                break;
+            }
+        }
         self.tell(What::Signalled { who, sig, pids });
         Ok(())
     }
@@ -128,4 +144,39 @@ fn children(instance: Instance, look: &Look) -> Vec<&Process> {
         look.of(instance).filter(|process| process.ppid == acceptor.pid && !process.is_zombie()).collect();
     children.sort_by_key(|process| (process.started, process.pid));
     children
+}
+
+/// The youngest process that holds each connection, by the address of the client: for a crowd it is far quicker to go
+/// through the look once than to ask it for each client's [`Look::holders`].
+pub(super) fn servers(look: &Look) -> HashMap<SocketAddr, (i32, u64)> {
+    let mut holders: HashMap<u64, (i32, u64)> = HashMap::new();
+    for process in &look.processes {
+        for fd in &process.fds {
+            if let FdKind::Socket(inode) = fd.kind {
+                let found = (process.pid, process.started);
+                let youngest = holders.entry(inode).or_insert(found);
+                if (found.1, found.0) > (youngest.1, youngest.0) {
+                    *youngest = found;
+                }
+            }
+        }
+    }
+    let mut servers = HashMap::new();
+    for socket in look.sockets.iter().filter(|socket| socket.state != State::Listen) {
+        servers.entry(canonical(socket.remote)).or_insert(holders.get(&socket.inode).copied());
+    }
+    servers.into_iter().filter_map(|(client, server)| Some((client, server?))).collect()
+}
+
+/// The address, with an IPv4-mapped IPv6 one taken for what it maps.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The youngest of some processes: pid and start time.
+fn youngest(processes: &[&Process]) -> Option<(i32, u64)> {
+    processes
+        .iter()
+        .map(|process| (process.pid, process.started))
+        .max_by_key(|(pid, started)| (*started, *pid))
 }

@@ -1,6 +1,6 @@
 //! Finds the clauses that may have been meant by a glob or an id that finds none.
 
-use globset::Glob;
+use glob::Pattern;
 
 use crate::clause::{Clause, ClauseId};
 
@@ -13,7 +13,7 @@ const LIKENESS_MIN: f64 = 0.8;
 /// What is wrong with a glob, if it is none.
 #[must_use]
 pub fn problem(glob: &str) -> Option<String> {
-    Glob::new(glob).err().map(|error| error.kind().to_string())
+    Pattern::new(glob).err().map(|error| error.msg.to_owned())
 }
 
 /// Ids that may have been meant by `word`, best first.

@@ -18,6 +18,8 @@ use sockspec::run::fuzz::replay::{self, Replayed};
 use sockspec::run::fuzz::{Campaign, Event, Tally};
 use sockspec::verdict::Verdict;
 
+mod hold;
+
 use super::{Ended, Failure, catalogue, choice, send, show, stop_on_signals, styled, width};
 use sockspec::report::destination::Destination;
 
@@ -180,7 +182,12 @@ pub(super) fn replay(typed: &ReplayArgs, color: When) -> Ended {
         ..Options::default()
     };
     let stop = stop_on_signals().map_err(Failure::unknown)?;
-    let replayed = run::replay(&target, &case, &options, &stop).map_err(|error| {
+    let replayed = if typed.hold {
+        run::hold(&target, &case, &options, &stop, &mut |held| hold::show(held, &stop, color))
+    } else {
+        run::replay(&target, &case, &options, &stop)
+    };
+    let replayed = replayed.map_err(|error| {
         let interrupted = matches!(error, sockspec::error::Error::Interrupted);
         Failure {
             code: if interrupted { ExitCode::Interrupted } else { ExitCode::Unknown },

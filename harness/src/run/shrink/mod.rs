@@ -2,34 +2,57 @@
 
 use crate::scenario::{Act, Class, Client, Condition, Cut, Payload, Scenario, Setting, Sig, Step, Who};
 
-/// Scenarios that are each a little simpler than this one, the boldest first.
-///
-/// Launches, waits and looks stay as long as they mean something: a wait for a client goes with the client.
-#[must_use]
-pub fn simpler(scenario: &Scenario) -> Vec<Scenario> {
-    let mut found = Vec::new();
+mod lives;
+mod walk;
+
+pub(super) use lives::paced;
+pub use walk::Walk;
+
+/// A way to make a scenario simpler: what it offers instead, the boldest first.
+type Pass = fn(&Scenario) -> Vec<Scenario>;
+
+/// What can be done to any scenario. Launches, waits and looks stay as long as they mean something: a wait for a client
+/// goes with the client.
+const PASSES: [Pass; 8] = [
+    few_clients,
+    fewer_clients,
+    fewer_stretches,
+    without_a_stop,
+    milder,
+    fewer_steps,
+    plainer_settings,
+    smaller_payloads,
+];
+
+/// So many clients that each may be tried alone.
+const FEW: usize = 6;
+
+/// One client alone, or half of the clients.
+fn few_clients(scenario: &Scenario) -> Vec<Scenario> {
     let clients = scenario.clients();
+    let mut found = Vec::new();
     if clients.len() > 1 {
         let alone =
             |kept: &Client| clients.iter().copied().filter(|client| client != kept).collect::<Vec<_>>();
-        found.extend(clients.iter().take(2).map(|kept| without(scenario, &alone(kept))));
+        let tried = if clients.len() > FEW { 2 } else { FEW };
+        found.extend(clients.iter().take(tried).map(|kept| without(scenario, &alone(kept))));
     }
-    if clients.len() > 3 {
-        found.push(without(scenario, &clients[clients.len() / 2..]));
-        found.push(without(scenario, &clients[..clients.len() / 2]));
+    for parts in [2, 4, 8] {
+        let size = clients.len() / parts;
+        if size > 1 {
+            found.extend(clients.chunks(size).rev().map(|gone| without(scenario, gone)));
+        }
     }
-    if clients.len() > 1 {
-        found.extend(clients.iter().rev().map(|client| without(scenario, &[*client])));
-    }
-    found.extend(fewer_stretches(scenario));
-    found.extend(without_a_stop(scenario));
-    found.extend(milder(scenario));
-    found.extend(fewer_steps(scenario));
-    found.extend(plainer_settings(scenario));
-    found.extend(smaller_payloads(scenario));
-    found.dedup();
-    found.retain(|simpler| simpler != scenario && !simpler.steps.is_empty());
     found
+}
+
+/// One client less.
+fn fewer_clients(scenario: &Scenario) -> Vec<Scenario> {
+    let clients = scenario.clients();
+    if clients.len() < 2 {
+        return Vec::new();
+    }
+    clients.iter().rev().map(|client| without(scenario, &[*client])).collect()
 }
 
 /// Sizes to try for a payload that fails with `len` bytes: the smallest first, then closer and closer.
@@ -231,8 +254,12 @@ mod tests {
 
     /// Shrinks as far as it goes, keeping whatever `fails`.
     fn minimum(mut scenario: Scenario, fails: &dyn Fn(&Scenario) -> bool) -> Scenario {
-        while let Some(smaller) = simpler(&scenario).into_iter().find(|simpler| fails(simpler)) {
-            scenario = smaller;
+        let mut walk = Walk::from(&scenario);
+        while let Some(simpler) = walk.next() {
+            if fails(&simpler) {
+                walk.accept();
+                scenario = simpler;
+            }
         }
         scenario
     }
