@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::trace::Isolation;
 use child::Child;
+use scratch::Scratch;
 
 mod answer;
 mod child;
@@ -68,7 +69,8 @@ pub fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Re
     match terms.isolation {
         Isolation::Full | Isolation::NoProc => namespaces::enclose(terms, enact)?.answer(terms),
         Isolation::Loopback => {
-            let outcome = supervisor::enclose(terms, enact).and_then(|child| child.answer(terms));
+            let (child, _scratch) = supervisor::enclose(terms, enact)?;
+            let outcome = child.answer(terms);
             supervisor::end_descendants();
             outcome
         }
@@ -79,7 +81,8 @@ pub fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Re
 #[derive(Debug)]
 pub struct Held {
     child: Option<Child>,
-    isolation: Isolation,
+    /// Of the loopback rung, which leaves more to be ended than a child.
+    scratch: Option<Scratch>,
 }
 
 /// As [`enclose`], for an `enact` that answers by [`Sandbox::answer`] and then waits to be ended: the sandbox stays until
@@ -88,11 +91,14 @@ pub struct Held {
 /// # Errors
 /// As [`enclose`].
 pub fn hold(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<(Vec<u8>, Held), Error> {
-    let child = match terms.isolation {
-        Isolation::Full | Isolation::NoProc => namespaces::enclose(terms, enact)?,
-        Isolation::Loopback => supervisor::enclose(terms, enact)?,
+    let (child, scratch) = match terms.isolation {
+        Isolation::Full | Isolation::NoProc => (namespaces::enclose(terms, enact)?, None),
+        Isolation::Loopback => {
+            let (child, scratch) = supervisor::enclose(terms, enact)?;
+            (child, Some(scratch))
+        }
     };
-    let mut held = Held { child: Some(child), isolation: terms.isolation };
+    let mut held = Held { child: Some(child), scratch };
     let answer = held.child.as_mut().map_or(Err(Error::Interrupted), |child| child.first_answer(terms))?;
     Ok((answer, held))
 }
@@ -100,7 +106,7 @@ pub fn hold(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Resul
 impl Drop for Held {
     fn drop(&mut self) {
         self.child = None;
-        if self.isolation == Isolation::Loopback {
+        if self.scratch.is_some() {
             supervisor::end_descendants();
         }
     }

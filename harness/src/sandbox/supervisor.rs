@@ -34,9 +34,12 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 /// Between two looks whether all are gone.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Starts what [`super::enclose`] runs, on the loopback rung. When the child is gone, [`end_descendants`] is to be called:
-/// where the supervisor was killed, something is left.
-pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>) -> Result<Child, Error> {
+/// Starts what [`super::enclose`] runs, on the loopback rung. When the child is gone, [`end_descendants`] is to be called,
+/// and then the directory dropped: where the supervisor was killed, something is left.
+pub(super) fn enclose(
+    terms: &Terms<'_>,
+    enact: impl FnOnce(&Sandbox) -> Vec<u8>,
+) -> Result<(Child, Scratch), Error> {
     set_child_subreaper(true).attempt(|| "become a subreaper".into())?;
     let (answer, answer_to) = pipe()?;
     let (tether_end, tether) = pipe()?;
@@ -45,7 +48,7 @@ pub(super) fn enclose(terms: &Terms<'_>, enact: impl FnOnce(&Sandbox) -> Vec<u8>
         Forked::Child(this) => supervise(this, &tether_end, answer_to, terms, scratch, enact),
         Forked::Parent { pidfd, .. } => {
             drop((answer_to, tether_end));
-            Child::adopt(pidfd, answer, tether, Farewell::Untie)
+            Ok((Child::adopt(pidfd, answer, tether, Farewell::Untie)?, scratch))
         }
     }
 }
