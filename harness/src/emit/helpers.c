@@ -274,9 +274,9 @@ static void quiet(void) {
 }
 
 //: kill_all
-/* Ends everything that was launched, and waits for it. */
+/* Ends everything that was launched, and waits for it: who loses its parent becomes our child. */
 static void kill_all(void) {
-    while (alive() > 0) {
+    while (waitpid(-1, 0, WNOHANG) >= 0 || errno != ECHILD) {
         struct pids all = living();
         for (int i = 0; i < all.n; i++)
             kill(all.pid[i], SIGKILL);

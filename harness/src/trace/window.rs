@@ -19,8 +19,8 @@ pub struct Window {
 
 impl Window {
     /// Whether half of a CPU was used, or would have been on a machine with less to do; nothing if the machine was too
-    /// busy to tell. `one` says that the target is a single task: if that waits all the time that it does not run, it
-    /// spins, however little it gets.
+    /// busy to tell. One task that waits all the time that it does not run spins, however little it gets; `one` says
+    /// that there is no other.
     #[must_use]
     pub fn is_busy(&self, one: bool) -> Option<bool> {
         let wanted = self.cpu_us.saturating_add(self.delay_us);
@@ -28,7 +28,7 @@ impl Window {
             Some(true)
         } else if 2 * wanted < self.wall_us {
             Some(false)
-        } else if one && 10 * wanted >= 9 * self.wall_us {
+        } else if 10 * wanted >= 9 * self.wall_us && (one || 10 * wanted <= 11 * self.wall_us) {
             (50 * self.cpu_us >= self.wall_us).then_some(true)
         } else {
             (8 * self.cpu_us >= self.wall_us).then_some(true)
@@ -60,7 +60,8 @@ mod tests {
         let window = |cpu_us, delay_us| Window { wall_us: 100_000, cpu_us, delay_us, switches: 9 };
         assert_eq!(window(30_000, 70_000).is_busy(false), Some(true));
         assert_eq!(window(4_000, 95_000).is_busy(true), Some(true));
-        assert_eq!(window(4_000, 95_000).is_busy(false), None);
+        assert_eq!(window(4_000, 95_000).is_busy(false), Some(true));
+        assert_eq!(window(4_000, 295_000).is_busy(false), None);
         assert_eq!(window(1_000, 95_000).is_busy(true), None);
         assert_eq!(window(1_000, 20_000).is_busy(true), Some(false));
     }
