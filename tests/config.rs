@@ -171,3 +171,20 @@ fn a_first_file_is_written_once() {
     let schema: Value = serde_json::from_slice(&sockspec(dir.path(), &["init", "--schema"]).stdout).unwrap();
     assert!(schema["properties"]["expect"].is_object(), "{schema}");
 }
+
+#[test]
+fn a_server_is_run_as_the_user_that_the_file_names() {
+    let dir = folder(
+        "[[target]]\nname = 'a'\nuser = '65534:65533'\n\
+         command = ['sh', '-c', 'echo it is $(id -u):$(id -g), of $(id -G) >&2; exit 7']\n",
+    );
+    let output = sockspec(dir.path(), &["check", "--only", "echo.exact"]);
+    let said = said(&output);
+    if nix::unistd::geteuid().is_root() {
+        assert!(said.contains("stderr     it is 65534:65533, of 65533"), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+    } else {
+        assert!(said.contains("only root can run the server as another user"), "{said}");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+    }
+}

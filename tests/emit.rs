@@ -57,7 +57,7 @@ const NUL_RUN: Known = Known {
     },
 };
 
-const ZOMBIE: Known = Known {
+pub(super) const ZOMBIE: Known = Known {
     clause: "reap.every-child",
     defect: "never-reaps",
     steps: || {

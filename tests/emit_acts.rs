@@ -6,7 +6,7 @@ use rstest::rstest;
 use sockspec::emit::{Language, program};
 use sockspec::scenario::{Act, Client, Condition, Instance, Payload, Sig, Step, To, Who, act};
 
-use super::emit::{CONNECT, Known, case, greet, life, run, serve};
+use super::emit::{CONNECT, Known, ZOMBIE, case, greet, run, serve};
 
 const TREE: Who = Who::Tree(Instance(0));
 const STOP: Step = Step::Signal(TREE, Sig::Stop);
@@ -75,16 +75,6 @@ fn rare_acts_are_told(#[case] known: Known, #[values(Language::Python, Language:
         assert_eq!(left, [0; 0], "{text}");
     }
 }
-
-const ZOMBIE: Known = Known {
-    clause: "reap.every-child",
-    defect: "never-reaps",
-    steps: || {
-        let mut steps = life(0).to_vec();
-        steps.push(Step::Await(Condition::NoZombie));
-        steps
-    },
-};
 
 #[rstest]
 fn over_ipv6(#[values(Language::Python, Language::C)] language: Language) {

@@ -22,10 +22,12 @@ fn said(output: &Output) -> String {
 }
 
 /// Fuzzes until the first failure; the case that was kept.
-fn found(defect: &str, dir: &Path) -> Case {
+fn found(defect: &str, seed: u32, dir: &Path) -> Case {
     let place = dir.to_str().unwrap();
     // What never comes is waited for with four times these deadlines before it counts.
-    let args = ["fuzz", "-q", "--time", "300s", "--timeout-scale", "0.3", "--cases-dir", place];
+    let seed = seed.to_string();
+    let bounds = ["--time", "300s", "--timeout-scale", "0.3", "--seed", &seed, "--cases-dir", place];
+    let args = [&["fuzz", "-q"], &bounds[..]].concat();
     let output = sockspec(&args, &["--defect", defect]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -80,20 +82,33 @@ fn a_planted_defect_ends_in_its_minimum(
     #[case] bytes: u64,
     #[case] kills_needed: usize,
 ) {
-    let dir = tempfile::tempdir().unwrap();
-    let case = found(defect, dir.path());
-    let story = case.story.join(" · ");
-    assert!(case.clause.starts_with(family), "{}: {story}", case.clause);
-    // A busy machine may end the search a step or two early: never by a client, and by few bytes.
-    assert!(case.scenario.clients().len() <= clients + 1, "{story}");
-    assert!(payloads(&case) >= bytes && payloads(&case) <= bytes + 600, "{story}");
-    assert!(kills(&case) >= kills_needed && kills(&case) <= kills_needed + 1, "{story}");
+    // A busy machine may end the search a step or two early: never by two clients, and by few bytes.
+    let is_minimal = |case: &Case| {
+        case.scenario.clients().len() <= clients + 1
+            && (bytes..=bytes + 600).contains(&payloads(case))
+            && (kills_needed..=kills_needed + 1).contains(&kills(case))
+    };
+    let mut stories = Vec::new();
+    for seed in 1..=3 {
+        let dir = tempfile::tempdir().unwrap();
+        let case = found(defect, seed, dir.path());
+        let story = case.story.join(" · ");
+        assert!(case.clause.starts_with(family), "{}: {story}", case.clause);
+        if is_minimal(&case) {
+            return;
+        }
+        // What fails only sometimes cannot be made small each time.
+        let (failed, tried) = case.rate;
+        assert!(failed < tried, "{story}");
+        stories.push(format!("{failed} of {tried} times: {story}"));
+    }
+    panic!("{stories:#?}");
 }
 
 #[test]
 fn a_case_fails_again_is_fixed_by_the_cure_and_is_judged_without_a_server() {
     let dir = tempfile::tempdir().unwrap();
-    let case = found("adds-newline-at-eof", dir.path());
+    let case = found("adds-newline-at-eof", 1, dir.path());
     let place = dir.path().to_str().unwrap();
     let again = sockspec(&["replay", &case.id(), "--cases-dir", place], &[]);
     assert_eq!(again.status.code(), Some(1), "{}", said(&again));

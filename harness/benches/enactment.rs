@@ -8,10 +8,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sockspec::command::TargetCommand;
 use sockspec::limits::Limits;
 use sockspec::scenario::{Act, Client, Payload, Scenario, Setting, Step, To};
@@ -23,6 +24,9 @@ const SOCKSPEC: &str = env!("CARGO_BIN_EXE_sockspec");
 const FLOOR_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/floor/floor.c");
 /// Where the server of the floor listens, in a network of its own.
 const FLOOR_PORT: &str = "7007";
+
+/// How often the memory of a whole check is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// An enactment may cost so many times what the floor costs.
 const RATIO_GOAL: f64 = 2.0;
@@ -210,13 +214,12 @@ fn check() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let mut sockspec = Command::new(SOCKSPEC).args(["check", "-q"]).stdout(Stdio::null()).spawn()?;
     let mut memory = Memory::default();
-    let status = loop {
-        if let Some(status) = sockspec.try_wait()? {
-            break status;
-        }
+    let pidfd = pidfd_open(Pid::from_child(&sockspec), PidfdFlags::empty())?;
+    let between = Timespec::try_from(LOOK_EVERY)?;
+    while poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&between))? == 0 {
         memory.look(&sockspec);
-        thread::sleep(Duration::from_millis(10));
-    };
+    }
+    let status = sockspec.wait()?;
     let took = began.elapsed();
     if !matches!(status.code(), Some(0 | 1 | 3)) {
         return Err(format!("sockspec check: {status}").into());

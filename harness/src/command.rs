@@ -38,6 +38,9 @@ pub struct TargetCommand {
     pub fixed_port: Option<u16>,
     /// The signal by which this server is stopped.
     pub stop: Sig,
+    /// Whom it is run as: a name, or UID:GID; as we are where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 impl TargetCommand {
@@ -58,6 +61,7 @@ impl TargetCommand {
             backlog: None,
             fixed_port: None,
             stop: Sig::Term,
+            user: None,
         }
     }
 
@@ -106,6 +110,13 @@ impl TargetCommand {
     #[must_use]
     pub fn stopped_by(mut self, signal: Sig) -> Self {
         self.stop = signal;
+        self
+    }
+
+    /// The user whom it is run as: a name, or UID:GID. Only root can become somebody else.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
         self
     }
 

@@ -188,15 +188,7 @@ fn end(status: i32) -> ! {
     std::process::exit(status)
 }
 
-/// Takes over before `main` in a process that was started to be the server.
-mod entry {
-    // SAFETY: a constructor may not rely on what std sets up in `main`; `prepare` uses the environment, descriptors,
-    // the signal mask and the heap, which libc has set up before any constructor of the program runs.
-    #[ctor::ctor(unsafe)]
-    fn prepare() {
-        super::prepare();
-    }
-}
+crate::sys::before_main!(prepare);
 
 #[cfg(test)]
 mod tests {

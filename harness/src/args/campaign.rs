@@ -69,6 +69,7 @@ fn target(server: &ServerArgs, command: &[String], sockspec: &Path) -> Result<Ta
         cwd: server.cwd.clone(),
         addr: server.addr,
         stop: server.stop_signal,
+        user: server.user.clone(),
         ..TargetCommand::from_words(argv)
     })
 }

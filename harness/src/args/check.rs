@@ -11,6 +11,7 @@ use super::outputs::{self, Output, ReportFormat};
 use super::{LevelArg, Require, directory};
 use crate::profile::Effort;
 use crate::scenario::Sig;
+use crate::target::account::Account;
 use crate::trace::Isolation;
 
 const CHECK_HELP: &str = "\
@@ -84,6 +85,9 @@ pub struct CheckArgs {
     #[arg(long, value_name = "SIG", default_value = "TERM", allow_negative_numbers = true,
           value_parser = signal, help_heading = "The server")]
     pub stop_signal: Sig,
+    /// The user whom the server is run as, a name or UID:GID; only root can become somebody else. [default: who runs this]
+    #[arg(long, value_name = "USER", value_parser = user, help_heading = "The server")]
+    pub user: Option<String>,
 
     /// Servers launched side by side, 1 to 1024. [default: two for each CPU]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
@@ -226,6 +230,15 @@ pub(super) fn signal(word: &str) -> Result<Sig, String> {
         let names: Vec<&str> = STOP_SIGNALS.iter().map(|(_, name, _)| *name).collect();
         format!("a server can be stopped in order by {}", names.join(", "))
     })
+}
+
+/// A user of this host whom we can become.
+pub(super) fn user(word: &str) -> Result<String, String> {
+    if Account::find(word)?.can_be_had() {
+        Ok(word.to_owned())
+    } else {
+        Err("only root can run the server as another user".to_owned())
+    }
 }
 
 pub(super) fn variable(word: &str) -> Result<(String, String), String> {

@@ -99,6 +99,7 @@ impl CheckOptions {
                 addr: args.addr,
                 backlog: args.backlog,
                 stop: args.stop_signal,
+                user: args.user,
                 ..TargetCommand::from_words(argv)
             },
             options: Options {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::TypedValueParser as _;
 
-use super::check::{EffortArg, IsolationArg, duration, factor, signal, variable};
+use super::check::{EffortArg, IsolationArg, duration, factor, signal, user, variable};
 use super::directory;
 use crate::run::fuzz::Shard;
 use crate::scenario::Sig;
@@ -113,6 +113,9 @@ pub struct ServerArgs {
     #[arg(long, value_name = "SIG", default_value = "TERM", allow_negative_numbers = true,
           value_parser = signal, help_heading = "The server")]
     pub stop_signal: Sig,
+    /// The user whom the server is run as, a name or UID:GID; only root can become somebody else. [default: who runs this]
+    #[arg(long, value_name = "USER", value_parser = user, help_heading = "The server")]
+    pub user: Option<String>,
     /// Servers launched side by side, 1 to 1024. [default: two for each CPU]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from), help_heading = "The run")]

@@ -115,6 +115,9 @@ pub struct TargetTable {
     /// The signal by which it is stopped.
     #[schemars(with = "Option<String>")]
     pub stop_signal: Said,
+    /// The user whom it is run as, a name or UID:GID.
+    #[schemars(with = "Option<String>")]
+    pub user: Said,
     /// How long it may take to end after that signal, such as "30s".
     #[schemars(with = "Option<String>")]
     pub stop_within: Said,
@@ -210,6 +213,7 @@ impl TargetTable {
             ("backlog", &self.backlog),
             ("clients", &self.clients),
             ("stop-signal", &self.stop_signal),
+            ("user", &self.user),
             ("stop-within", &self.stop_within),
             ("ready-within", &self.ready_within),
             ("timeout-scale", &self.timeout_scale),

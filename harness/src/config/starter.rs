@@ -54,6 +54,7 @@ command = [{command}]
 # backlog = 128
 # clients = 20            # the most at once that it is made for
 # stop-signal = \"TERM\"
+# user = \"nobody\"         # only root can become somebody else
 # stop-within = \"10s\"
 # ready-within = \"30s\"
 

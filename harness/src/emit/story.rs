@@ -96,6 +96,11 @@ impl<'a> Story<'a> {
             return Err(NotTold("the scenario does not begin with the launch of the server".into()));
         };
         told_setting(setting)?;
+        if let Some(user) = &case.target.user {
+            return Err(NotTold(format!(
+                "the server is run as {user}, whom the program would have to become"
+            )));
+        }
         let mut story = Self { case, setting, checks, told: Vec::new() };
         if ends_the_server(&case.scenario) {
             story.checks.retain(|check| !matches!(check, Check::Lives | Check::Latecomer));

@@ -64,6 +64,9 @@ pub fn repeat(target: &TargetCommand, options: &Options) -> Vec<String> {
     if target.stop != Sig::Term {
         say("--stop-signal", &target.stop.to_string());
     }
+    if let Some(user) = &target.user {
+        say("--user", user);
+    }
     if (options.timeout_scale - defaults.timeout_scale).abs() > f64::EPSILON {
         say("--timeout-scale", &options.timeout_scale.to_string());
     }

@@ -88,12 +88,7 @@ impl std::fmt::Display for Rung {
     }
 }
 
-// A constructor may not rely on what std sets up for `main`: `take_over` uses the environment, descriptors and the heap,
-// which libc has set up before any constructor of the program runs.
-#[ctor::ctor(unsafe)]
-fn serve() {
-    worker::take_over(SERVICE, try_rung);
-}
+crate::sys::before_main!(|| worker::take_over(SERVICE, try_rung));
 
 /// Answer of a rung on which processes can be limited.
 const LIMITS: &[u8] = b"limits";

@@ -172,7 +172,7 @@ impl Hangup {
 /// Serves requests and ends the process, if it is a worker of this service; else returns at once.
 ///
 /// To be called from a constructor, while the process has one thread:
-/// `#[ctor::ctor(unsafe)] fn serve() { worker::take_over("live", handler) }`.
+/// `before_main!(|| worker::take_over("live", handler))`.
 pub fn take_over(service: &str, handler: Handler) {
     if env::var_os(VARIABLE).is_none_or(|name| name != service) {
         return;

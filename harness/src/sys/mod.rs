@@ -5,8 +5,11 @@
 //! single-threaded when it forked; which of the two is said. Raw descriptors become `OwnedFd` in the same expression.
 #![allow(unsafe_code, reason = "the one place for it; see the policy above")]
 
+pub mod before_main;
 pub mod clone;
 pub mod inherit;
 pub mod limits;
 pub mod loopback;
 pub mod worker;
+
+pub(crate) use before_main::before_main;

@@ -11,12 +11,13 @@ use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
-use nix::unistd::{Gid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{chdir, execve, setgroups, setresgid, setresuid, setsid};
 
 use crate::scenario::Resource;
 use crate::sys::clone::{Child, Forked, fork};
 use crate::sys::inherit::{AtExec, close_on_exec, drop_ambient_capabilities, place, set_signals};
 use crate::sys::limits;
+use crate::target::account::Account;
 
 /// All that is decided before the fork.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(super) struct Plan {
     /// Descriptors more, from 3 on.
     pub(super) inherited: RawFd,
     pub(super) limits: Vec<(Resource, u64, u64)>,
-    pub(super) user: Option<(u32, u32)>,
+    pub(super) user: Option<Account>,
     pub(super) signals: Vec<AtExec>,
     /// Children to make first, and what they wait for the end of.
     pub(super) foreign: Option<(u32, OwnedFd)>,
@@ -144,7 +145,7 @@ fn become_target(child: &Child, plan: &Plan) -> Result<Infallible, SetupError> {
         None => about(Doing::Directory, chdir(&plan.cwd))?,
     }
     about(Doing::Limits, set_limits(plan))?;
-    about(Doing::User, become_user(plan.user))?;
+    about(Doing::User, become_user(plan.user.as_ref()))?;
     about(Doing::Capabilities, drop_ambient_capabilities(child))?;
     about(Doing::Signals, set_signals(child, &plan.signals))?;
     about(Doing::Exec, execute(plan))
@@ -221,10 +222,10 @@ fn set_limits(plan: &Plan) -> io::Result<()> {
     Ok(())
 }
 
-fn become_user(user: Option<(u32, u32)>) -> nix::Result<()> {
-    let Some((uid, gid)) = user else { return Ok(()) };
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    setgroups(&[])?;
+fn become_user(user: Option<&Account>) -> nix::Result<()> {
+    let Some(Account { uid, gid, groups }) = user else { return Ok(()) };
+    let (uid, gid) = (*uid, *gid);
+    setgroups(groups)?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)
 }

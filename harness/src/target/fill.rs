@@ -104,32 +104,14 @@ pub(super) fn absolute_files(arguments: &mut [OsString], cwd: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Instance, Sig};
+    use crate::scenario::Instance;
 
     fn command(argv: &[&str]) -> TargetCommand {
-        TargetCommand {
-            argv: argv.iter().map(ToString::to_string).collect(),
-            env: BTreeMap::from([
-                ("A".to_owned(), "{addr}:{port}".to_owned()),
-                ("PORT".to_owned(), "x".to_owned()),
-            ]),
-            cwd: None,
-            addr: "127.0.0.1".parse().unwrap(),
-            backlog: Some(5),
-            fixed_port: None,
-            stop: Sig::Term,
-        }
+        TargetCommand::from_words(argv.iter().copied()).env("A", "{addr}:{port}").env("PORT", "x").backlog(5)
     }
 
     fn fill() -> Fill {
-        Fill {
-            port: 7777,
-            dir: "/d/{port}".into(),
-            instance: Instance(3),
-            user: None,
-            descriptors: None,
-            output_kept: 0,
-        }
+        Fill { port: 7777, dir: "/d/{port}".into(), instance: Instance(3), descriptors: None, output_kept: 0 }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::error::{Attempt, Error};
 use crate::scenario::{Cwd, Disposition, Instance, Resource, Setting};
 use crate::sys::clone::{Forked, fork};
 use crate::sys::inherit::AtExec;
+use crate::target::account::Account;
 use crate::target::enter::{Doing, Plan, SetupError, enter};
 use crate::target::fill::{Values, absolute_files};
 use crate::target::output::Output;
@@ -35,8 +36,6 @@ pub struct Fill {
     pub dir: PathBuf,
     /// Which launch; it goes into `SOCKSPEC_INSTANCE`.
     pub instance: Instance,
-    /// User and group to become; `None`: as we are.
-    pub user: Option<(u32, u32)>,
     /// Soft and hard RLIMIT_NOFILE of the target; `None`: as ours.
     pub descriptors: Option<(u64, u64)>,
     /// Bytes kept of each of stdout and stderr (`Limits::output_kept`).
@@ -94,7 +93,7 @@ pub fn launch(command: &TargetCommand, setting: &Setting, fill: &Fill) -> Result
         output: theirs,
         inherited: RawFd::try_from(setting.inherited).unwrap_or(RawFd::MAX).min(INHERITED_MAX),
         limits: limits(setting, fill),
-        user: fill.user,
+        user: image.user,
         signals: signals(setting),
         foreign: foreign_end.map(|end| (setting.foreign_children, end)),
     };
@@ -120,12 +119,15 @@ struct Image {
     argv: Vec<CString>,
     env: Vec<CString>,
     cwd: PathBuf,
+    /// Whom the process becomes; `None`: it stays as we are.
+    user: Option<Account>,
 }
 
 impl Image {
     /// Of this launch; or why there is none.
     fn of(command: &TargetCommand, setting: &Setting, fill: &Fill) -> Result<Self, String> {
         let values = Values::of(command, setting, fill);
+        let user = command.user.as_deref().map(Account::find).transpose()?;
         let cwd = working_directory(command)?;
         let mut arguments = values.arguments(command);
         let environment = values.environment(command, setting, fill);
@@ -146,6 +148,7 @@ impl Image {
             argv: arguments.into_iter().map(c_string).collect::<Result<_, _>>()?,
             env: variables.map(c_string).collect::<Result<_, _>>()?,
             cwd,
+            user: user.filter(|user| !user.is_ours()),
         })
     }
 }
@@ -227,12 +230,15 @@ fn refused(error: SetupError, shown: &str, command: &TargetCommand) -> Result<La
             let cwd = command.cwd.as_deref().unwrap_or(Path::new("."));
             Ok(Launch::Failed(format!("working directory {}: {reason}", cwd.display())))
         }
+        Doing::User => {
+            let user = command.user.as_deref().unwrap_or_default();
+            Ok(Launch::Failed(format!("user {user}: cannot be had in this sandbox: {reason}")))
+        }
         Doing::Limits => Ok(Launch::Failed(format!("{shown}: the limits cannot be set: {reason}"))),
         Doing::Session
         | Doing::Descriptors
         | Doing::ForeignChildren
         | Doing::RemovedDirectory
-        | Doing::User
         | Doing::Capabilities
         | Doing::Signals => Err(Error::system(format!("{} in the new process", error.doing), reason)),
     }
@@ -265,20 +271,13 @@ mod tests {
 
     #[test]
     fn the_command_is_at_fault_for_exec_and_the_harness_for_its_own_steps() {
-        let command = TargetCommand {
-            argv: vec!["./srv".to_owned()],
-            env: std::collections::BTreeMap::new(),
-            cwd: Some("gone".into()),
-            addr: "127.0.0.1".parse().unwrap(),
-            backlog: None,
-            fixed_port: None,
-            stop: crate::scenario::Sig::Term,
-        };
+        let command = TargetCommand::new("./srv").current_dir("gone").user("nobody");
         let said = |doing, errno| match refused(SetupError { doing, errno }, "./srv", &command) {
             Ok(Launch::Failed(reason)) => reason,
             other => format!("{other:?}"),
         };
         assert_eq!(said(Doing::Exec, libc::ENOEXEC), "./srv: not a program for this machine");
+        assert!(said(Doing::User, libc::EINVAL).starts_with("user nobody: cannot be had in this sandbox"));
         assert!(
             said(Doing::Directory, libc::EACCES).starts_with("working directory gone: Permission denied")
         );

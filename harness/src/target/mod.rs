@@ -1,5 +1,6 @@
 //! The server under test, running: how it is launched, what it writes.
 
+pub mod account;
 mod enter;
 mod fill;
 pub mod launch;

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::limits::Limits;
-use crate::profile::{Effort, Model, Profile};
+use crate::profile::{Model, Profile};
 use crate::scenario::{Act, Client, Condition, Instance, Payload, Sig, Who};
 use crate::trace::{
     Acted, Circumstances, Ending, Event, Exit, Fate, Fd, FdKind, Isolation, Kept, Look, Output, Process,
@@ -156,28 +156,7 @@ pub(crate) fn here(port: u16) -> SocketAddr {
 
 /// What the baseline tells of a plain server that forks for each connection.
 pub(crate) fn profile() -> Profile {
-    Profile {
-        model: Model::ForkPerConnection,
-        processes_per_connection: 1,
-        concurrent: true,
-        made_for_many: true,
-        forks: true,
-        echoes: true,
-        backlog: 128,
-        backlog_declared: None,
-        port_given: true,
-        addr_given: true,
-        backlog_given: true,
-        launched_accepts: true,
-        daemonizes: false,
-        announces: true,
-        client_limit: None,
-        clients: 20,
-        restless: false,
-        descriptors: 5,
-        ready_us: 2000,
-        effort: Effort::Default,
-    }
+    Profile { announces: true, ..Profile::typical(Model::ForkPerConnection) }
 }
 
 /// A look at a server that listens and serves nobody.

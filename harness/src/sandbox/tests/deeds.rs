@@ -157,7 +157,7 @@ fn try_children(wanted: u8) -> u8 {
     for _ in 0..wanted {
         match fork(CloneFlags::empty()) {
             Ok(Forked::Child(_)) => loop {
-                thread::sleep(Duration::from_secs(1000));
+                nix::unistd::pause();
             },
             Ok(Forked::Parent { pid, .. }) => made.push(Pid::from_raw(pid)),
             Err(_) => break,
@@ -177,10 +177,8 @@ fn errno(error: &std::io::Error) -> u8 {
 /// Whether a program that forks without end makes no more processes than it may.
 pub(super) fn bomb(sandbox: &Sandbox) -> String {
     shell("f() { f & f & f; }; f 2>/dev/null");
-    let mut most = 0;
-    for _ in 0..20 {
-        thread::sleep(Duration::from_millis(20));
-        most = most.max(sandbox.processes().unwrap().len());
-    }
+    let look = || sandbox.processes().unwrap().len();
+    super::wait_until("many processes", || look() >= 50);
+    let most = (0..20).map(|_| look()).max().unwrap();
     if (50..=800).contains(&most) { "bounded".into() } else { format!("{most} processes") }
 }

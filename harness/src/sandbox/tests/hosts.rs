@@ -10,7 +10,6 @@ const PROBE: &str = "SOCKSPEC_TEST_PROBE";
 const POWERLESS: &str = "exec setpriv --bounding-set=-all,+setfcap --inh-caps=-all";
 
 /// Not a test, but what the tests start in place of `sockspec doctor`: prints the rungs, one a line.
-#[ctor::ctor(unsafe)]
 fn be_the_doctor() {
     if env::var_os(PROBE).is_none() || env::var_os("SOCKSPEC_WORKER").is_some() {
         return;
@@ -21,6 +20,8 @@ fn be_the_doctor() {
     nix::unistd::write(std::io::stdout(), lines.concat().as_bytes()).unwrap();
     crate::sys::worker::exit(0);
 }
+
+crate::sys::before_main!(be_the_doctor);
 
 /// The lines for full, no-proc and loopback, on a host that the script makes; `None` where no host can be made here.
 fn host(script: &str) -> Option<[String; 3]> {

@@ -1,13 +1,17 @@
 //! Nothing is left, whoever is killed, at whatever moment.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{PidfdFlags, pidfd_open};
 
+use super::super::child::wait_until_ready;
 use super::{Deed, Worker, request, rungs, scratches_of, sleepers, unique_seconds, wait_until};
 use crate::trace::Isolation;
 
@@ -15,7 +19,6 @@ const ROUNDS: u64 = 50;
 const HARNESS: &str = "SOCKSPEC_TEST_HARNESS";
 
 /// In place of a harness that is killed: not a test, but what [`a_killed_harness_leaves_nothing`] starts.
-#[ctor::ctor(unsafe)]
 fn be_the_harness() {
     let Ok(order) = env::var(HARNESS) else { return };
     if env::var_os("SOCKSPEC_WORKER").is_some() {
@@ -28,6 +31,8 @@ fn be_the_harness() {
     let outcome = request(&mut worker, isolation, Deed::Hang(seconds.into()), Duration::from_secs(100));
     crate::sys::worker::exit(i32::from(outcome.is_err()));
 }
+
+crate::sys::before_main!(be_the_harness);
 
 /// A different time for each round: between nothing and about twice as much as it takes until the sleepers sleep.
 fn moment(round: u64) -> Duration {
@@ -49,7 +54,7 @@ fn a_killed_harness_leaves_nothing() {
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap();
-            thread::sleep(moment(round));
+            assert!(!ends_within(&harness, moment(round)));
             reached += usize::from(!sleepers(&seconds).is_empty());
             kill(Pid::from_raw(i32::try_from(harness.id()).unwrap()), Signal::SIGKILL).unwrap();
             harness.wait().unwrap();
@@ -70,12 +75,14 @@ fn a_killed_worker_leaves_nothing() {
             let seconds = unique_seconds();
             let mut worker = Worker::start("test").unwrap();
             let pid = worker.pid();
+            let (answered, answer) = mpsc::channel::<()>();
             let killer = thread::spawn(move || {
-                thread::sleep(moment(round));
+                assert_eq!(answer.recv_timeout(moment(round)), Err(RecvTimeoutError::Timeout));
                 kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
             });
             let outcome =
                 request(&mut worker, isolation, Deed::Hang(seconds.clone()), Duration::from_secs(100));
+            drop(answered);
             assert!(outcome.is_err());
             killer.join().unwrap();
             drop(worker);
@@ -110,6 +117,13 @@ fn a_killed_enactor_or_supervisor_leaves_nothing() {
             }
         }
     }
+}
+
+/// Whether the process ends by itself before that time is over.
+fn ends_within(process: &Child, time: Duration) -> bool {
+    let pidfd = pidfd_open(rustix::process::Pid::from_child(process), PidfdFlags::empty()).unwrap();
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    wait_until_ready(&mut fds, Instant::now() + time).unwrap() > 0
 }
 
 fn only_child(parent: u32) -> u32 {

@@ -64,13 +64,12 @@ struct Description {
     marker: bool,
 }
 
-#[ctor::ctor(unsafe)]
-fn serve() {
+crate::sys::before_main!(|| {
     super::worker::take_over("test", |request, lifeline| {
         let request: Request = serde_json::from_slice(request).expect("a request of this file");
         handle(&request, lifeline)
     });
-}
+});
 
 fn handle(request: &Request, lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
     let Request { isolation, wall_max, .. } = *request;
@@ -85,8 +84,9 @@ fn handle(request: &Request, lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error>
         Deed::Hang(seconds) => {
             leave_sleepers(seconds);
             sandbox.fresh_dir().unwrap();
-            thread::sleep(Duration::from_secs(1000));
-            Vec::new()
+            loop {
+                nix::unistd::pause();
+            }
         }
         Deed::Leave(seconds) => {
             leave_sleepers(seconds);

@@ -160,7 +160,6 @@ impl<'a> Enactor<'a> {
             port: self.address.port(),
             dir: self.sandbox.fresh_dir()?,
             instance,
-            user: None,
             descriptors: None,
             output_kept: self.limits.output_kept,
         };

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use super::Live;
 use super::enactor::Enactor;
-use super::{Live, Request, unreadable};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -27,14 +27,7 @@ impl Live {
         scenario: &Scenario,
         limits: &Limits,
     ) -> Result<Trace, Error> {
-        let answer = self.request(Some(&Request {
-            target: target.clone(),
-            scenario: scenario.clone(),
-            limits: limits.clone(),
-            isolation: self.isolation,
-            hold: true,
-        }))?;
-        serde_json::from_slice(&answer).map_err(|e| unreadable("read a trace", &e))
+        self.enacted(target, scenario, limits, true)
     }
 
     /// What is in the sandbox that is held.

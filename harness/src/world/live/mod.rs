@@ -60,6 +60,23 @@ impl Live {
         Ok(Self { worker: Worker::start(SERVICE)?, isolation, usable: true })
     }
 
+    fn enacted(
+        &mut self,
+        target: &TargetCommand,
+        scenario: &Scenario,
+        limits: &Limits,
+        hold: bool,
+    ) -> Result<Trace, Error> {
+        let answer = self.request(Some(&Request {
+            target: target.clone(),
+            scenario: scenario.clone(),
+            limits: limits.clone(),
+            isolation: self.isolation,
+            hold,
+        }))?;
+        serde_json::from_slice(&answer).map_err(|e| unreadable("read a trace", &e))
+    }
+
     fn request(&mut self, request: Option<&Request>) -> Result<Vec<u8>, Error> {
         let request = serde_json::to_vec(&request).map_err(|e| unreadable("write a request", &e))?;
         self.usable = false;
@@ -82,14 +99,7 @@ impl World for Live {
         scenario: &Scenario,
         limits: &Limits,
     ) -> Result<Trace, Error> {
-        let answer = self.request(Some(&Request {
-            target: target.clone(),
-            scenario: scenario.clone(),
-            limits: limits.clone(),
-            isolation: self.isolation,
-            hold: false,
-        }))?;
-        serde_json::from_slice(&answer).map_err(|e| unreadable("read a trace", &e))
+        self.enacted(target, scenario, limits, false)
     }
 
     fn is_usable(&self) -> bool {
@@ -156,12 +166,4 @@ fn visible(target: &TargetCommand) -> Vec<PathBuf> {
     words.chain(target.cwd.clone()).chain(here).chain(exe).collect()
 }
 
-/// Takes over before `main` in a process that was started as a worker.
-mod entry {
-    // SAFETY: a constructor may not rely on what std sets up in `main`; `take_over` uses the environment, descriptors
-    // and the heap, which libc has set up before any constructor of the program runs.
-    #[ctor::ctor(unsafe)]
-    fn take_over() {
-        super::worker::take_over(super::SERVICE, super::answer);
-    }
-}
+crate::sys::before_main!(|| worker::take_over(SERVICE, answer));
