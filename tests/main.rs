@@ -5,6 +5,7 @@ mod cargo_test;
 mod cases;
 mod command_line;
 mod config;
+mod dependencies;
 mod emit;
 mod emit_acts;
 mod fuzz;

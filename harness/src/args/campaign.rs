@@ -37,6 +37,7 @@ pub fn campaign(
         seed: args.seed,
         jobs: args.server.jobs.unwrap_or(defaults.jobs),
         time,
+        shrink_within: args.shrink_within,
         timeout_scale: args.server.timeout_scale,
         isolation: args.server.isolation.rung(),
         ..defaults

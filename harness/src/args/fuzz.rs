@@ -43,6 +43,9 @@ pub struct FuzzArgs {
     /// Goes on after the first failure, to find one for each clause.
     #[arg(long, help_heading = "How much")]
     pub keep_going: bool,
+    /// Looks no longer than this for a smaller scenario that fails in the same way; a busy machine may want more.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "How much")]
+    pub shrink_within: Duration,
     /// Enacts only part K of N of all cases: `2/5`, or `auto`: as SOCKSPEC_SHARD(S), Kubernetes or Slurm say.
     #[arg(long, value_name = "K/N", value_parser = shard, default_value = "1/1", help_heading = "How much")]
     pub shard: Shard,

@@ -102,23 +102,9 @@ reason = 'mended'
     fn failures_come_in_passes_go_out_and_comments_stay() {
         let found = [found(None, &["fork.sibling-survives", "reap.every-child"], &["echo.exact"])];
         let text = updated(TEXT, &found, "2026-01-02").unwrap();
-        assert_eq!(
-            text,
-            "\
-# ours
-[check]
-effort = 'quick' # enough
-
-# this one is hard
-[[expect]]
-clause = 'reap.every-child'
-reason = 'known' # since 2019
-
-[[expect]]
-clause = \"fork.sibling-survives\"
-reason = \"found on 2026-01-02, not looked into yet\"
-"
-        );
+        let replaced = TEXT.split_inclusive("[[expect]]").take(2).collect::<String>()
+            + "\nclause = \"fork.sibling-survives\"\nreason = \"found on 2026-01-02, not looked into yet\"\n";
+        assert_eq!(text, replaced);
         assert_eq!(updated(&text, &found, "2027-01-01").unwrap(), text);
     }
 

@@ -73,7 +73,7 @@ fn constants(story: &Story<'_>) -> String {
     define("ENVIRONMENT", story.environment().iter().map(set).collect::<Vec<_>>().join(" "));
     let enter = |cwd: &std::path::PathBuf| format!("chdir({})", string(&cwd.to_string_lossy()));
     define("CHDIR", target.cwd.as_ref().map_or("0".into(), enter));
-    let remove = "if (fork() == 0) execlp(\"rm\", \"rm\", \"-rf\", dir, (char *)0);";
+    let remove = "if (fork() == 0) execlp(\"rm\", \"rm\", \"-rf\", dir, (char *)0); else wait(0);";
     define("CLEAN_UP", if story.wants_dir() { remove.into() } else { String::new() });
     define("PATIENCE 6.0", "/* seconds after which what must happen counts as missing */".into());
     let reply = if story.has(Check::Service) { "PATIENCE" } else { "1.5" };

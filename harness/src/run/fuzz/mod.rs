@@ -31,9 +31,6 @@ use conditions::CONDITIONS;
 pub use drawn::scenario;
 use oracles::{Said, ask};
 
-/// How long to look for a smaller scenario.
-const SHRINK_WITHIN: Duration = Duration::from_secs(10);
-
 /// What a campaign does.
 #[derive(Clone, Debug)]
 pub struct Campaign {
@@ -333,6 +330,7 @@ impl Under<'_> {
         tell(Event::Failed(&self.case(clause.id, &failure, (1, 1), index, result)));
         let (target, profile) = (result.target.clone(), Arc::clone(&self.profile));
         let limits = self.campaign.options.limits();
+        let shrink_within = self.campaign.options.shrink_within;
         let job = move |world: &mut dyn World| {
             let settler = Settler {
                 clause,
@@ -340,7 +338,7 @@ impl Under<'_> {
                 profile: &profile,
                 limits: &limits,
                 untried: &[],
-                shrink_within: SHRINK_WITHIN,
+                shrink_within,
                 legal: lives,
             };
             settler.failure(world, failure)
