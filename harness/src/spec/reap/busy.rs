@@ -109,6 +109,8 @@ fn storm(profile: &Profile) -> BoxedStrategy<Scenario> {
     at_once.extend((stay..most).map(visit));
     at_once.extend((0..signals).map(|_| sig()));
     steps.push(Step::Together(at_once));
+    // Those at once may have been one; this one is taken by itself.
+    steps.extend([Step::Await(Condition::Still), sig(), Step::Await(Condition::Still)]);
     steps.extend([visit(most), Step::Await(Condition::NoZombie)]);
     fixed(steps)
 }

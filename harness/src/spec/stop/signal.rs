@@ -92,12 +92,19 @@ fn stopped_by(profile: &Profile, sig: Sig) -> BoxedStrategy<Scenario> {
     fixed(visit.into_iter().chain(ending(profile, FIRST, sig)))
 }
 
+/// The client that is served while others wait.
+const STAYS: u32 = 99;
+
 fn stopped_with_a_queue(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = profile.clients.min(profile.backlog.saturating_add(1)).clamp(1, profile.effort.pick(2, 3, 16));
-    let detached = detached(profile, FIRST);
+    let mut before = detached(profile, FIRST).to_vec();
+    if profile.concurrent && profile.clients > most {
+        // Somebody is being served, by a child that may have forgotten to close the listening socket.
+        before.extend([act(STAYS, Act::Connect(To::Target)), act(STAYS, Act::Exchange(Payload::greeting()))]);
+    }
     (1..=most)
         .prop_map(move |clients| {
-            Scenario::served(detached.iter().cloned().chain([
+            Scenario::served(before.iter().cloned().chain([
                 Step::Signal(Who::Tree(FIRST), Sig::Stop),
                 Step::Await(Condition::Stopped(Who::Tree(FIRST))),
                 each(clients, Act::Connect(To::Target)),
