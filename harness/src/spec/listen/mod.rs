@@ -182,11 +182,10 @@ fn greetings_in_the_queue(profile: &Profile) -> BoxedStrategy<Scenario> {
     for client in 0..clients {
         steps.extend([act(client, Act::Connect(To::Target)), act(client, Act::Send(Payload::greeting()))]);
     }
-    steps.extend([
-        Step::Signal(TREE, Sig::Cont),
-        together(clients, Act::Read),
-        together(clients, Act::Close),
-    ]);
+    // They read before the server goes on, so that its answers are seen in their order.
+    let reads = (0..clients).map(|client| act(client, Act::Read));
+    steps.push(Step::Together(reads.chain([Step::Signal(TREE, Sig::Cont)]).collect()));
+    steps.push(together(clients, Act::Close));
     fixed(steps)
 }
 

@@ -1,6 +1,7 @@
 //! Drives clients: all acts of a step at once, each to its end or its deadline.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -23,18 +24,24 @@ impl Enactor<'_> {
     pub(super) fn drive(&mut self, steps: &[Step]) -> Result<(), Error> {
         self.pump()?;
         let mut crowd = Crowd::default();
+        let mut waiting = Waiting::begin(&self.launches)?;
         for step in steps {
             match step {
                 Step::Do(client, act) => crowd.add(self.start(*client, *act)),
-                Step::Signal(who, sig) => self.signal(*who, *sig)?,
+                Step::Signal(who, sig) => {
+                    // What the signal sets going is seen in the order in which it happens.
+                    for (index, member) in crowd.members.iter_mut().enumerate() {
+                        waiting.renew(index, member, self)?;
+                    }
+                    self.signal(*who, *sig)?;
+                }
                 Step::Limit(who, resource, amount) => self.limit(*who, *resource, *amount)?,
                 // Only these may stand together; others have no effect.
                 _ => {}
             }
         }
-        let mut waiting = Waiting::begin(&self.launches)?;
         let mut starving = Starving::begin(self.clock.own());
-        let mut due: Vec<usize> = (0..crowd.members.len()).collect();
+        let mut due = waiting.everybody(&crowd)?;
         let mut left = crowd.members.len();
         loop {
             for index in due {
@@ -190,29 +197,44 @@ impl Waiting {
         let timeout = wake.map_or(NAP, |wake| wake.saturating_duration_since(now).min(NAP));
         // Rounded up, so that a wake-up is never early and never a spin.
         let ms = u16::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
-        let ready = match self.epoll.wait(&mut self.events, EpollTimeout::from(ms)) {
+        let ready = self.ready(EpollTimeout::from(ms))?;
+        let now = Instant::now();
+        let has_come = |member: &Member| member.wake.is_some_and(|wake| wake <= now);
+        // Deadlines pass without any event.
+        let all = now.duration_since(self.all_due) >= NAP;
+        if all {
+            self.all_due = now;
+        }
+        let due = crowd.members.iter().enumerate().filter(|(_, member)| all || has_come(member));
+        let due = due.map(|(index, _)| index);
+        if all || wake.is_some() { Ok(each_once(crowd, ready, due)) } else { Ok(each_once(crowd, ready, [])) }
+    }
+
+    /// All clients: first those whose sockets are ready.
+    fn everybody(&mut self, crowd: &Crowd) -> Result<Vec<usize>, Error> {
+        let ready = self.ready(EpollTimeout::ZERO)?;
+        Ok(each_once(crowd, ready, 0..crowd.members.len()))
+    }
+
+    /// Whose sockets are ready or become so in time, in the order in which they became so.
+    fn ready(&mut self, timeout: EpollTimeout) -> Result<Vec<usize>, Error> {
+        let ready = match self.epoll.wait(&mut self.events, timeout) {
             Ok(ready) => ready,
             Err(Errno::EINTR) => 0,
             Err(e) => return Err(e).attempt(|| "wait for the clients".to_owned()),
         };
-        let now = Instant::now();
-        if now.duration_since(self.all_due) >= NAP {
-            // Deadlines pass without any event.
-            self.all_due = now;
-            return Ok((0..crowd.members.len()).collect());
-        }
-        let ready = self.events[..ready].iter().filter_map(|event| usize::try_from(event.data()).ok());
-        let mut due: Vec<usize> = ready.filter(|&index| index < crowd.members.len()).collect();
-        if wake.is_some() {
-            let awake = |member: &Member| member.wake.is_some_and(|wake| wake <= now);
-            due.extend(
-                crowd.members.iter().enumerate().filter(|(_, member)| awake(member)).map(|(index, _)| index),
-            );
-        }
-        due.sort_unstable();
-        due.dedup();
-        Ok(due)
+        Ok(self.events[..ready].iter().filter_map(|event| usize::try_from(event.data()).ok()).collect())
     }
+}
+
+/// The members of both lists, in that order, each of them once.
+fn each_once(crowd: &Crowd, first: Vec<usize>, then: impl IntoIterator<Item = usize>) -> Vec<usize> {
+    let mut is_new = vec![true; crowd.members.len()];
+    first
+        .into_iter()
+        .chain(then)
+        .filter(|&index| is_new.get_mut(index).is_some_and(|is_new| mem::replace(is_new, false)))
+        .collect()
 }
 
 /// Notices that a wait has become much longer in wall-clock time than in the target's own.
