@@ -63,6 +63,7 @@ fn kills(case: &Case) -> usize {
 #[case("leaves-killed-children", "reap.", 1, 1, 1)]
 #[case("crashes-on-format-directive", "echo.", 1, 2, 0)]
 #[case("sends-stale-tail", "echo.", 1, 3, 0)]
+#[case("shares-one-buffer", "echo.", 2, 2, 0)]
 #[case("ends-on-idle-reset", "echo.", 2, 1, 0)]
 #[case("ends-with-killed-child", "echo.", 2, 1, 1)]
 #[case("ends-after-eight-resets", "echo.", 9, 0, 0)]
