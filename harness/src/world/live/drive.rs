@@ -1,7 +1,6 @@
 //! Drives clients: all acts of a step at once, each to its end or its deadline.
 
-use std::collections::{BTreeMap, HashMap};
-use std::mem;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -205,9 +204,11 @@ impl Waiting {
         if all {
             self.all_due = now;
         }
+        if !all && wake.is_none() {
+            return Ok(each_once(crowd, ready, []));
+        }
         let due = crowd.members.iter().enumerate().filter(|(_, member)| all || has_come(member));
-        let due = due.map(|(index, _)| index);
-        if all || wake.is_some() { Ok(each_once(crowd, ready, due)) } else { Ok(each_once(crowd, ready, [])) }
+        Ok(each_once(crowd, ready, due.map(|(index, _)| index)))
     }
 
     /// All clients: first those whose sockets are ready.
@@ -229,12 +230,9 @@ impl Waiting {
 
 /// The members of both lists, in that order, each of them once.
 fn each_once(crowd: &Crowd, first: Vec<usize>, then: impl IntoIterator<Item = usize>) -> Vec<usize> {
-    let mut is_new = vec![true; crowd.members.len()];
-    first
-        .into_iter()
-        .chain(then)
-        .filter(|&index| is_new.get_mut(index).is_some_and(|is_new| mem::replace(is_new, false)))
-        .collect()
+    let mut seen = BTreeSet::new();
+    let is_new = |index: &usize| *index < crowd.members.len() && seen.insert(*index);
+    first.into_iter().chain(then).filter(is_new).collect()
 }
 
 /// Notices that a wait has become much longer in wall-clock time than in the target's own.
