@@ -77,6 +77,9 @@ impl Default for Options {
     }
 }
 
+/// A SYN that met a full queue comes again after a second: who waits less takes the kernel's pause for the server's fault.
+const SYN_AGAIN: Duration = Duration::from_millis(1250);
+
 impl Options {
     /// The bounds of the run.
     #[must_use]
@@ -87,6 +90,7 @@ impl Options {
         Limits {
             clients_max: self.clients,
             processes_max,
+            connect_within: usual.connect_within.max(SYN_AGAIN),
             ready_within: self.ready_within.unwrap_or(usual.ready_within),
             stop_within: self.stop_within.unwrap_or(usual.stop_within),
             ..usual

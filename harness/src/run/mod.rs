@@ -23,6 +23,7 @@ mod conclude;
 mod expect;
 pub mod fuzz;
 mod outcomes;
+mod pace;
 mod pool;
 mod settle;
 pub mod shrink;
@@ -36,6 +37,7 @@ use conclude::Conclusions;
 use expect::Expecting;
 pub use outcomes::unjudged;
 use outcomes::{notes, outcomes};
+use pace::Pace;
 use pool::{Pool, Source};
 use settle::{Settled, Settler};
 use workers::workers;
@@ -255,18 +257,19 @@ impl Run<'_> {
         (tallies, concluded): (&mut [Tally], &mut Conclusions<'_>),
         tell: &mut dyn FnMut(Progress<'_>),
     ) -> u64 {
-        let limits = Arc::new(self.options.limits());
+        let pace = Arc::new(Pace::new(self.options.limits()));
         // A clause that has failed needs no further proof before it is looked at again.
         let failed: Arc<Vec<AtomicBool>> = Arc::new(plan.iter().map(|_| AtomicBool::new(false)).collect());
         let jobs = works.iter().map(|work| {
-            let (target, limits, scenario) = (Arc::clone(target), Arc::clone(&limits), work.scenario.clone());
+            let (target, pace, scenario) = (Arc::clone(target), Arc::clone(&pace), work.scenario.clone());
             let (profile, failed, entries) = (Arc::clone(profile), Arc::clone(&failed), work.entries.clone());
             move |world: &mut dyn World| {
                 if entries.iter().all(|&index| failed[index].load(Ordering::Relaxed)) {
                     return Ok(None);
                 }
                 let began = Instant::now();
-                let mut trace = world.enact(&target, &scenario, &limits)?;
+                let mut trace = world.enact(&target, &scenario, pace.limits())?;
+                pace.learn(&trace);
                 trace.circumstances.profile = Some((*profile).clone());
                 Ok(Some((trace, began.elapsed())))
             }

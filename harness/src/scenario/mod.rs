@@ -232,6 +232,14 @@ pub enum Condition {
     Still,
 }
 
+impl Condition {
+    /// Whether something must go that was left behind: it was there for so long already when the wait ends in vain.
+    #[must_use]
+    pub(crate) fn lingers(self) -> bool {
+        matches!(self, Self::NoZombie | Self::Back(_) | Self::ServerOfGone(_))
+    }
+}
+
 /// What must be back where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::error::{Attempt, Error};
 use crate::observe::{States, Usage};
-use crate::scenario::{Condition, Facet, Instance};
+use crate::scenario::{Condition, Facet, Instance, Who};
 use crate::trace::{Look, State, What, Window};
 use crate::world::live::drive::Starving;
 use crate::world::live::enactor::Enactor;
@@ -70,13 +70,18 @@ impl Enactor<'_> {
             self.settle_address(&look, instance);
             self.mark.get_or_insert_with(|| look.clone());
         }
+        if !met {
+            self.unmet.push(condition);
+        }
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.tell(What::Awaited { condition, met, took_us, look });
         Ok(())
     }
 
     fn within(&self, condition: Condition) -> Duration {
-        let limits = &self.limits;
+        // What was left behind for so long already will not go now.
+        let again = condition.lingers() && self.unmet.contains(&condition);
+        let limits = if again { &self.bounds.hasty() } else { &self.limits };
         match condition {
             Condition::Listening(_) | Condition::Announced(_) => limits.ready_within,
             Condition::Exited(_) | Condition::Gone(_) | Condition::PortFree => limits.stop_within,
@@ -128,7 +133,10 @@ impl Enactor<'_> {
             Condition::Stopped(who) => {
                 let pids = self.resolve(who)?;
                 let look = self.glance()?;
-                !pids.is_empty()
+                // Each thread stops by itself: one that waits for a CPU could still take what comes.
+                let all_threads = !matches!(who, Who::Tree(_)) || self.observer.busy() == 0;
+                all_threads
+                    && !pids.is_empty()
                     && pids
                         .iter()
                         .all(|&pid| look.process(pid).is_none_or(|process| "TtZX".contains(process.state)))

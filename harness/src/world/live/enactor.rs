@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::observe::{Observer, States, Usage};
 use crate::sandbox::Sandbox;
-use crate::scenario::{Act, Client, Endpoint, Instance, Scenario, Setting, Stdio, Step, To};
+use crate::scenario::{Act, Client, Condition, Endpoint, Instance, Scenario, Setting, Stdio, Step, To};
 use crate::target::{Fill, Launch, Running, launch};
 use crate::trace::{Circumstances, Event, Exit, Look, Output, State, Trace, What};
 use crate::world::live::clock::Clock;
@@ -30,9 +30,11 @@ pub(super) struct Enactor<'a> {
     pub(super) target: &'a TargetCommand,
     /// The bounds as they are now: see [`Limits::misses_max`].
     pub(super) limits: Limits,
-    bounds: &'a Limits,
+    pub(super) bounds: &'a Limits,
     /// Steps in which a deadline passed, and the last of them.
     misses: (u32, Option<usize>),
+    /// What was waited for in vain.
+    pub(super) unmet: Vec<Condition>,
     pub(super) observer: Observer,
     pub(super) clock: Clock,
     /// Where clients connect to.
@@ -45,7 +47,7 @@ pub(super) struct Enactor<'a> {
     pub(super) servers: BTreeMap<Client, (i32, u64)>,
     /// Soft RLIMIT_NOFILE of processes whose limit was lowered.
     pub(super) descriptors: BTreeMap<i32, u64>,
-    /// What [`crate::scenario::Condition::Back`] refers to.
+    /// What [`Condition::Back`] refers to.
     pub(super) mark: Option<Look>,
     pub(super) buffer: Vec<u8>,
     occupied: Vec<(Endpoint, Socket)>,
@@ -84,6 +86,7 @@ impl<'a> Enactor<'a> {
             limits: limits.clone(),
             bounds: limits,
             misses: (0, None),
+            unmet: Vec::new(),
             observer: Observer::open()?,
             clock: Clock::start(),
             address: SocketAddr::new(target.addr, port),
