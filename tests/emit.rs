@@ -154,7 +154,7 @@ fn a_program_tells_the_defect_from_the_reference(
     #[case] known: Known,
     #[values(Language::Python, Language::C, Language::Shell)] language: Language,
 ) {
-    let told = |defect: Option<&str>| program(&case(known, serve(defect)), language);
+    let told = |defect: Option<&str>| program(&case(known, serve(defect)), language, 1);
     let bug = match told(Some(known.defect)) {
         Ok(bug) => bug,
         Err(reason) => {
@@ -177,7 +177,7 @@ fn without_a_server_there_is_nothing_to_judge(
     #[values(Language::Python, Language::C, Language::Shell)] language: Language,
 ) {
     for command in ["/no/such/server", "true"] {
-        let text = program(&case(ZOMBIE, vec![command.to_owned()]), language).unwrap();
+        let text = program(&case(ZOMBIE, vec![command.to_owned()]), language, 1).unwrap();
         let (output, left) = run(&text, language);
         assert_eq!(output.status.code(), Some(2), "{output:?}\n{text}");
         assert_eq!(left, [0; 0]);
@@ -220,7 +220,7 @@ fn the_bytes_are_those_of_the_scenario(#[values(Language::Python, Language::C)] 
     let kept = folder.path().join("kept");
     let words = ["python3", "-c", KEEPER, "{addr}", "{port}"].map(str::to_owned);
     let argv = words.into_iter().chain([kept.to_string_lossy().into_owned()]).collect();
-    let text = program(&case(known, argv), language).unwrap();
+    let text = program(&case(known, argv), language, 1).unwrap();
     let (output, left) = run(&text, language);
     assert_eq!(output.status.code(), Some(0), "{output:?}\n{text}");
     assert_eq!(left, [0; 0]);

@@ -69,7 +69,7 @@ const URGENT: Known = Known {
 #[case(URGENT)]
 fn rare_acts_are_told(#[case] known: Known, #[values(Language::Python, Language::C)] language: Language) {
     for (defect, code) in [(Some(known.defect), 1), (None, 0)] {
-        let text = program(&case(known, serve(defect)), language).unwrap();
+        let text = program(&case(known, serve(defect)), language, 1).unwrap();
         let (output, left) = run(&text, language);
         assert_eq!(output.status.code(), Some(code), "{output:?}\n{text}");
         assert_eq!(left, [0; 0], "{text}");
@@ -98,7 +98,7 @@ fn in_a_directory_of_its_own(#[values(Language::Python, Language::C, Language::S
     );
     let mut words: Vec<String> = ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
     words.extend(serve(Some("ignores-sigterm")));
-    let text = program(&case(ZOMBIE, words), language).unwrap();
+    let text = program(&case(ZOMBIE, words), language, 1).unwrap();
     let (output, left) = run(&text, language);
     assert_eq!(output.status.code(), Some(0), "{output:?}\n{text}");
     assert_eq!(left, [0; 0], "{text}");

@@ -35,7 +35,8 @@ pub fn campaign(
         effort: args.effort.into(),
         clients: *args.clients.end(),
         seed: args.seed,
-        jobs: args.server.jobs.unwrap_or(defaults.jobs),
+        // More than a check has: cases come without end, and most of them wait now and then.
+        jobs: args.server.jobs.unwrap_or(defaults.jobs * 3 / 2),
         time,
         shrink_within: args.shrink_within,
         timeout_scale: args.server.timeout_scale,

@@ -9,7 +9,6 @@ use serde_json::json;
 use sockspec::args::fuzz::{EmitArg, FuzzFormat};
 use sockspec::args::{FuzzArgs, MergeArgs, ReplayArgs, When, campaign};
 use sockspec::case::{self, Case, SavedTrace, TRACE_SCHEMA};
-use sockspec::emit::{self, Language};
 use sockspec::exit_code::ExitCode;
 use sockspec::plan::Options;
 use sockspec::report::fuzz::{self as report, Document};
@@ -18,6 +17,7 @@ use sockspec::run::fuzz::replay::{self, Replayed};
 use sockspec::run::fuzz::{Campaign, Event, Tally};
 use sockspec::verdict::Verdict;
 
+mod emitted;
 mod hold;
 
 use super::{Ended, Failure, catalogue, choice, send, show, stop_on_signals, styled, width};
@@ -174,7 +174,7 @@ pub(super) fn replay(typed: &ReplayArgs, color: When) -> Ended {
     let case = case::find(meant, &typed.cases_dir).map_err(Failure::usage)?;
     let target = campaign::replayed(typed, &case).map_err(Failure::usage)?;
     if let Some(language) = typed.emit {
-        return emit(&Case { target, ..case }, language);
+        return emitted::emit(&Case { target, ..case }, language);
     }
     let options = Options {
         timeout_scale: typed.timeout_scale,
@@ -225,50 +225,6 @@ fn judge(saved: &SavedTrace, color: When) -> Ended {
         Verdict::Inconclusive(doubt) | Verdict::NotApplicable(doubt) => Replayed::Unknown(doubt),
     };
     answer(case, replayed, color)
-}
-
-/// Prints a program that shows the case, once it has been seen to do so.
-fn emit(case: &Case, typed: EmitArg) -> Ended {
-    let language = match typed {
-        EmitArg::Python => Language::Python,
-        EmitArg::C => Language::C,
-        EmitArg::Sh => Language::Shell,
-    };
-    let program = emit::program(case, language).map_err(Failure::unknown)?;
-    let dir = tempfile::tempdir().map_err(Failure::unknown)?;
-    let (name, runner) = match language {
-        Language::Python => ("show.py", "python3"),
-        Language::C => ("show.c", "cc"),
-        Language::Shell => ("show.sh", "bash"),
-    };
-    let file = dir.path().join(name);
-    std::fs::write(&file, &program).map_err(Failure::unknown)?;
-    let run = |mut command: process::Command| {
-        let ran = command.stdin(Stdio::null()).output();
-        ran.map_err(|error| Failure::unknown(format!("{}: {error}", command.get_program().display())))
-    };
-    let mut shows = process::Command::new(runner);
-    shows.arg(&file);
-    if language == Language::C {
-        let built = dir.path().join("show");
-        let compiled = run({
-            shows.arg("-o").arg(&built);
-            shows
-        })?;
-        if !compiled.status.success() {
-            let said = String::from_utf8_lossy(&compiled.stderr).into_owned();
-            return Err(Failure::unknown(format!("the program does not compile: {said}")));
-        }
-        shows = process::Command::new(built);
-    }
-    let shown = run(shows)?;
-    if shown.status.code() != Some(1) {
-        let said = String::from_utf8_lossy(&shown.stderr).into_owned();
-        let last = said.lines().last().unwrap_or("it said nothing").to_owned();
-        return Err(Failure::unknown(format!("the program was run, and does not show the case: {last}")));
-    }
-    send(&Destination::Stdout, program.as_bytes()).map_err(Failure::usage)?;
-    Ok(ExitCode::Conforms.into())
 }
 
 pub(super) fn merge(typed: &MergeArgs) -> Ended {

@@ -132,17 +132,37 @@ fn clients(story: &Story<'_>) -> String {
 fn main(story: &Story<'_>) -> String {
     let port = story.case.target.fixed_port.map_or("free_port()".into(), |port| port.to_string());
     let dir = if story.wants_dir() { "\n    if (!mkdtemp(dir))\n        return 2;" } else { "" };
+    let tries = match story.tries {
+        1 => String::new(),
+        tries => format!(
+            "    /* {} */
+    for (int tries = {tries}; tries > 0; tries--) {{
+        int status = 0;
+        pid_t tried = fork();
+        if (tried == 0)
+            break;
+        waitpid(tried, &status, 0);
+        if (status != 0)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
+        if (tries == 1)
+            return puts(\"The bug is not there.\") < 0;
+    }}
+",
+            text::TRIES
+        ),
+    };
     format!(
         "int main(void) {{
-    /* Whatever the server leaves behind becomes ours, so that it can be found. */
+{tries}    /* Whatever the server leaves behind becomes ours, so that it can be found. */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     port = {port};{dir}
     launch();
     story();
-    puts(\"The bug is not there.\");
+    puts(\"{}\");
     finish(0);
 }}
-"
+",
+        story.absent()
     )
 }
 

@@ -27,7 +27,7 @@ const TABLE: &[(&str, &[Check])] = &[
     ("echo.prompt", &[]),
     ("echo.log-clean", &[]),
     ("echo.backpressure-blocks", &[]),
-    ("echo.no-crash", &[Lives, Latecomer]),
+    ("echo.no-crash", &[Service, Lives, Latecomer]),
     ("echo.", &[Service]),
     ("close.no-close-wait", &[]),
     ("close.survives-", &[Lives, Latecomer]),

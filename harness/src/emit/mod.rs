@@ -32,12 +32,13 @@ pub enum Language {
 #[error("{0}")]
 pub struct NotTold(pub String);
 
-/// The text of a standalone program that shows the case.
+/// The text of a standalone program that shows the case. It tries so many times, each in a process of its own, before
+/// it says that the bug is not there: more than once for a bug that shows only now and then.
 ///
 /// # Errors
 /// [`NotTold`], with the step or the clause that cannot be told.
-pub fn program(case: &Case, language: Language) -> Result<String, NotTold> {
-    let story = story::Story::of(case)?;
+pub fn program(case: &Case, language: Language, tries: u32) -> Result<String, NotTold> {
+    let story = story::Story { tries, ..story::Story::of(case)? };
     match language {
         Language::Python => Ok(python::program(&story)),
         Language::C => Ok(c::program(&story)),

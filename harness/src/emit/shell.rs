@@ -31,7 +31,21 @@ pub(super) fn program(story: &Story<'_>) -> Result<String, NotTold> {
         .iter()
         .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
         .collect();
-    Ok(format!("#!/usr/bin/env bash\n{heading}\n{port}\n\n{constants}\n{helpers}\n\n{launch}\n{body}"))
+    let tries = match story.tries {
+        1 => String::new(),
+        tries => format!(
+            "# {}
+if [ \"${{1:-}}\" != once ]; then
+    for _ in {{1..{tries}}}; do bash \"$0\" once || exit; done
+    echo \"The bug is not there.\"
+    exit 0
+fi
+
+",
+            text::TRIES
+        ),
+    };
+    Ok(format!("#!/usr/bin/env bash\n{heading}\n{tries}{port}\n\n{constants}\n{helpers}\n\n{launch}\n{body}"))
 }
 
 fn constants(story: &Story<'_>) -> String {
@@ -103,7 +117,8 @@ fn body(story: &Story<'_>) -> Result<String, NotTold> {
             text += "done\n";
         }
     }
-    Ok(text + "echo \"The bug is not there.\"\n")
+    let _ = writeln!(text, "echo \"{}\"", story.absent());
+    Ok(text)
 }
 
 fn marks(marked: &[Facet]) -> Vec<String> {

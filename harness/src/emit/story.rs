@@ -22,6 +22,8 @@ pub(super) struct Story<'a> {
     pub(super) setting: &'a Setting,
     pub(super) checks: Vec<Check>,
     pub(super) told: Vec<Told>,
+    /// How often all is tried before the bug counts as absent.
+    pub(super) tries: u32,
 }
 
 /// A step, in words and as a deed.
@@ -101,7 +103,7 @@ impl<'a> Story<'a> {
                 "the server is run as {user}, whom the program would have to become"
             )));
         }
-        let mut story = Self { case, setting, checks, told: Vec::new() };
+        let mut story = Self { case, setting, checks, told: Vec::new(), tries: 1 };
         if ends_the_server(&case.scenario) {
             story.checks.retain(|check| !matches!(check, Check::Lives | Check::Latecomer));
         }
@@ -289,6 +291,11 @@ impl<'a> Story<'a> {
     }
 
     /// What stands at the top of the program, line by line; `needs` says what it takes to run it.
+    /// What the program says when it has not seen the bug.
+    pub(super) fn absent(&self) -> &'static str {
+        if self.tries == 1 { "The bug is not there." } else { "Not this time." }
+    }
+
     pub(super) fn heading(&self, needs: &str) -> Vec<String> {
         let Case { clause, evidence, rate, found, .. } = self.case;
         let clauses = || crate::spec::catalogue();

@@ -27,11 +27,11 @@ fn case(clause: &str, scenario: Scenario) -> Case {
 }
 
 fn told(clause: &str, steps: &[Step], language: Language) -> String {
-    program(&case(clause, Scenario::served(steps.to_vec())), language).unwrap()
+    program(&case(clause, Scenario::served(steps.to_vec())), language, 1).unwrap()
 }
 
 fn reason(clause: &str, scenario: Scenario, language: Language) -> String {
-    program(&case(clause, scenario), language).unwrap_err().0
+    program(&case(clause, scenario), language, 1).unwrap_err().0
 }
 
 #[test]

@@ -25,10 +25,10 @@ impl<'a> Page<'a> {
         Self { out, width: width.max(40), after_gap: true }
     }
 
-    /// One line as it is.
+    /// One line as it is, but that no CI takes it for a command.
     pub(crate) fn line(&mut self, text: impl Display) -> io::Result<()> {
         self.after_gap = false;
-        writeln!(self.out, "{text}")
+        writeln!(self.out, "{}", inert(text.to_string()))
     }
 
     /// An empty line, unless there is one, or nothing, above.
@@ -128,6 +128,15 @@ pub(crate) fn clean(text: &str) -> String {
     cleaned
 }
 
+/// The line so that GitHub does not obey it: there `::error::text` is a command, blanks before it or not, whoever wrote it.
+fn inert(line: String) -> String {
+    let text = line.trim_start();
+    let is_command = text.strip_prefix("::").is_some_and(|command| {
+        command.starts_with(|c: char| c.is_ascii_lowercase()) && command.contains("::")
+    });
+    if is_command { line.replacen(':', "\\x3a", 1) } else { line }
+}
+
 /// Separators of lines, and marks of direction, which would show another text than there is.
 fn turns(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -175,6 +184,16 @@ mod tests {
     fn control_bytes_become_visible() {
         assert_eq!(clean("a\u{1b}[31mred\u{7}\rb\tc"), "a\\x1b[31mred\\x07\\x0db    c");
         assert_eq!(clean("\u{9b}\u{202e}é"), "\\u{9b}\\u{202e}é");
+    }
+
+    #[test]
+    fn no_line_is_a_command_to_a_ci() {
+        let written = |line: &str| inert(line.to_owned());
+        assert_eq!(written("   ::error file=a::b"), "   \\x3a:error file=a::b");
+        assert_eq!(written("::stop-commands::x"), "\\x3a:stop-commands::x");
+        for harmless in ["::1 is connected", "::ffff:10.0.0.1 left", "at ::error::"] {
+            assert_eq!(written(harmless), harmless);
+        }
     }
 
     #[test]
