@@ -79,6 +79,18 @@ const LEAK: Known = Known {
     },
 };
 
+const CLOSE_WAIT: Known = Known {
+    clause: "close.no-close-wait",
+    defect: "forgets-empty-client",
+    steps: || vec![act(0, CONNECT), act(0, Act::Close), Step::Await(Condition::Back(Facet::Connections))],
+};
+
+const KEPT_PROCESSES: Known = Known {
+    clause: "fork.survives-churn",
+    defect: "child-never-exits",
+    steps: || (0..4).flat_map(life).collect(),
+};
+
 const KILLED_CHILD: Known = Known {
     clause: "fork.sibling-survives",
     defect: "kills-siblings-of-killed-child",
@@ -136,8 +148,14 @@ const STOPPED_CHILD: Known = Known {
 };
 
 /// Those that a shell can tell.
-const TOLD_IN_SHELL: [&str; 4] =
-    ["skips-nul-runs", "never-reaps", "leaks-one-descriptor-per-client", "kills-siblings-of-killed-child"];
+const TOLD_IN_SHELL: [&str; 6] = [
+    "skips-nul-runs",
+    "never-reaps",
+    "leaks-one-descriptor-per-client",
+    "kills-siblings-of-killed-child",
+    "forgets-empty-client",
+    "child-never-exits",
+];
 
 #[rstest]
 #[case(LOST_BYTES)]
@@ -150,6 +168,8 @@ const TOLD_IN_SHELL: [&str; 4] =
 #[case(LOST_AT_END)]
 #[case(NO_END)]
 #[case(STOPPED_CHILD)]
+#[case(CLOSE_WAIT)]
+#[case(KEPT_PROCESSES)]
 fn a_program_tells_the_defect_from_the_reference(
     #[case] known: Known,
     #[values(Language::Python, Language::C, Language::Shell)] language: Language,

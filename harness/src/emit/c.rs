@@ -360,6 +360,7 @@ fn owed(story: &Story<'_>, check: Check) -> Vec<String> {
         ],
         Check::Processes => no_more(Facet::Processes, "processes are left"),
         Check::Descriptors => no_more(Facet::Descriptors, "descriptors"),
+        Check::Connections => no_more(Facet::Connections, "connections"),
         Check::Latecomer => vec![
             "for (int i = 0; i < CLIENTS; i++)".into(),
             "    close_client(clients[i]);".into(),

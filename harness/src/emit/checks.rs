@@ -13,13 +13,15 @@ pub(super) enum Check {
     Reaped,
     /// No more processes than there were at the mark.
     Processes,
+    /// No more connections of the server than there were at the mark.
+    Connections,
     /// No more descriptors of the accepting process than there were at the mark.
     Descriptors,
     /// A client that comes at the end is served.
     Latecomer,
 }
 
-use Check::{Descriptors, Latecomer, Lives, Processes, Reaped, Service};
+use Check::{Connections, Descriptors, Latecomer, Lives, Processes, Reaped, Service};
 
 /// A clause, or a family with its dot; the first row that fits decides. An empty list: no such program can see it.
 const TABLE: &[(&str, &[Check])] = &[
@@ -29,7 +31,7 @@ const TABLE: &[(&str, &[Check])] = &[
     ("echo.backpressure-blocks", &[]),
     ("echo.no-crash", &[Service, Lives, Latecomer]),
     ("echo.", &[Service]),
-    ("close.no-close-wait", &[]),
+    ("close.no-close-wait", &[Connections]),
     ("close.survives-", &[Lives, Latecomer]),
     ("close.", &[Service]),
     ("accept.nofile-limit-does-not-spin", &[]),
@@ -47,6 +49,7 @@ const TABLE: &[(&str, &[Check])] = &[
     ("fork.sibling-survives", &[Service, Lives, Latecomer]),
     ("fork.sigterm-to-child-isolated", &[Service, Lives, Latecomer]),
     ("fork.stopped-child-isolated", &[Service, Lives, Latecomer]),
+    ("fork.survives-churn", &[Service, Processes, Reaped, Lives, Latecomer]),
     ("fork.survives-", &[Service, Lives, Latecomer]),
     ("fork.serves-after-mass-kill", &[Service, Lives, Latecomer]),
     ("fork.replaces-killed-worker", &[Service, Lives, Latecomer]),

@@ -263,6 +263,7 @@ fn owed(story: &Story<'_>, check: Check) -> Vec<String> {
         ],
         Check::Processes => no_more(Facet::Processes, "processes"),
         Check::Descriptors => no_more(Facet::Descriptors, "descriptors"),
+        Check::Connections => no_more(Facet::Connections, "connections"),
         Check::Latecomer => vec!["late_client".into()],
     }
 }

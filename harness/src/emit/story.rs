@@ -166,6 +166,7 @@ impl<'a> Story<'a> {
             Condition::NoZombie => Check::Reaped,
             Condition::Back(Facet::Processes) => Check::Processes,
             Condition::Back(Facet::Descriptors) => Check::Descriptors,
+            Condition::Back(Facet::Connections) => Check::Connections,
             _ => return None,
         };
         self.has(check).then_some(check)
@@ -183,7 +184,7 @@ impl<'a> Story<'a> {
         let left = all_left(&self.case.scenario);
         ends.retain(|check| match check {
             Check::Service => false,
-            Check::Processes | Check::Descriptors => left,
+            Check::Processes | Check::Descriptors | Check::Connections => left,
             Check::Lives | Check::Reaped | Check::Latecomer => true,
         });
         for check in ends {
@@ -193,6 +194,7 @@ impl<'a> Story<'a> {
                 Check::Reaped => "no zombie may be left",
                 Check::Processes => "no more processes may be left than there were",
                 Check::Descriptors => "no more descriptors may be left than there were",
+                Check::Connections => "no more connections may be left than there were",
                 Check::Latecomer => "everybody leaves, and a late client must be served",
             };
             self.told.push(Told { words: words.into(), deed: Deed::Owed(check) });
@@ -221,6 +223,7 @@ impl<'a> Story<'a> {
                 Deed::Wait(Condition::Back(waited)) => waited == *facet,
                 Deed::Owed(Check::Processes) => *facet == Facet::Processes,
                 Deed::Owed(Check::Descriptors) => *facet == Facet::Descriptors,
+                Deed::Owed(Check::Connections) => *facet == Facet::Connections,
                 _ => false,
             })
         };

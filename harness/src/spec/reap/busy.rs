@@ -94,7 +94,8 @@ fn come_and_go(profile: &Profile) -> BoxedStrategy<Scenario> {
 
 fn one_stays(_: &Profile) -> BoxedStrategy<Scenario> {
     let mut steps = come(0).to_vec();
-    steps.extend([visit(1), Step::Await(Condition::NoZombie), visit(2)]);
+    // The child of the first visitor has ended, and the parent knows, when the second one comes.
+    steps.extend([visit(1), Step::Await(Condition::Still), visit(2)]);
     steps.extend([act(0, Act::Exchange(Payload::greeting())), act(0, Act::Close), Step::Look]);
     fixed(steps)
 }
