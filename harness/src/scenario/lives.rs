@@ -107,12 +107,9 @@ fn setting(ranges: &Ranges, profile: &Profile) -> BoxedStrategy<Setting> {
     }
     let most = *ranges.backlog.end();
     let least = *ranges.backlog.start();
-    let backlog =
-        prop_oneof![least..=most.min(least.max(8)), least..=most].prop_map(move |backlog| Setting {
-            backlog: given.then_some(backlog),
-            somaxconn: (!given).then_some(backlog),
-            ..Setting::default()
-        });
+    let backlog = prop_oneof![least..=most.min(least.max(8)), least..=most].prop_map(move |backlog| {
+        Setting { backlog: given.then_some(backlog), somaxconn: own.then_some(backlog), ..Setting::default() }
+    });
     let buffers = Just(Setting { buffers: own.then_some(4 * TINY), ..Setting::default() });
     prop_oneof![6 => Just(Setting::default()), 3 => backlog, 1 => buffers].boxed()
 }

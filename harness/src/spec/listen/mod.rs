@@ -133,9 +133,9 @@ fn together(clients: u32, what: Act) -> Step {
 /// A server that listens with this limit is stopped, so that clients come, one by one, into a queue that nobody drains.
 fn queued(profile: &Profile, limit: u32, arrivals: impl IntoIterator<Item = Step>) -> Vec<Step> {
     let setting = Setting {
-        // Either way the queue's limit is the smaller of both.
+        // The queue's limit is the smaller of both, whatever the server makes of what it is told.
         backlog: profile.backlog_given.then_some(limit),
-        somaxconn: (!profile.backlog_given).then_some(limit),
+        somaxconn: Some(limit),
         ..Setting::default()
     };
     let mut steps = Scenario::launched(setting, [visit(EARLY)]).steps;
@@ -320,6 +320,10 @@ fn drains_overfilled(_: &Scenario, trace: &Trace) -> Verdict {
         if waiting.is_empty() && queues > 1 {
             let spread = format!("the clients were spread over {queues} accept queues");
             return Err(Verdict::NotApplicable(spread));
+        }
+        if waiting.is_empty() && listener(trace).is_some_and(|(_, socket)| socket.receive_queue == 0) {
+            let deferred = "clients are in the queue only once they have sent something (TCP_DEFER_ACCEPT)";
+            return Err(Verdict::NotApplicable(deferred.into()));
         }
         witness(!waiting.is_empty(), "the queue was never full")?;
         trace.all_served(&queue_of(trace))?;

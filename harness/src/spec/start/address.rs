@@ -215,7 +215,9 @@ fn says_its_port(scenario: &Scenario, trace: &Trace) -> Verdict {
         let output = trace.output.first();
         let said =
             output.map(|output| output.stdout.text() + "\n" + &output.stderr.text()).unwrap_or_default();
-        witness(!said.trim().is_empty(), "it writes nothing at all")?;
+        if said.trim().is_empty() {
+            return Err(Verdict::NotApplicable("the server writes nothing at all".into()));
+        }
         let numbers: Vec<&str> = said.split(|c: char| !c.is_ascii_digit()).collect();
         match ports.iter().find(|port| numbers.contains(&port.to_string().as_str())) {
             Some(port) => Ok(format!("it said that it listens on port {port}")),
