@@ -1,12 +1,11 @@
 //! The commands `fuzz`, `replay` and `merge`.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use sockspec::args::fuzz::{EmitArg, FuzzFormat};
+use sockspec::args::fuzz::FuzzFormat;
 use sockspec::args::{FuzzArgs, MergeArgs, ReplayArgs, When, campaign};
 use sockspec::case::{self, Case, SavedTrace, TRACE_SCHEMA};
 use sockspec::exit_code::ExitCode;

@@ -18,7 +18,7 @@ use crate::trace::query::{count, judge, witness};
 use crate::trace::{Fate, Trace};
 use crate::verdict::Verdict;
 
-use seen::{asked, dials, listener, queue_of, was_stopped};
+use seen::{asked, dials, listener, queue_of, unserved_before, was_stopped};
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
@@ -264,7 +264,7 @@ fn queue_holds_backlog(scenario: &Scenario, trace: &Trace) -> Verdict {
         }
         let tried = connected.len() + waiting.len();
         witness(tried > 0, "nobody tried to connect")?;
-        if connected.len() < tried.min(limit as usize) {
+        if connected.len() + unserved_before(scenario, trace) < tried.min(limit as usize) {
             let observed = format!("{} of {} connected, then the queue was full", connected.len(), tried);
             return Err(Verdict::seen(expected, observed));
         }

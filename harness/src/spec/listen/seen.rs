@@ -26,6 +26,23 @@ pub(super) fn dials(trace: &Trace) -> (Vec<&Acted>, Vec<&Acted>) {
     dials.partition(|acted| acted.fate == Fate::Done)
 }
 
+/// How many had come before anybody was dialled, and were not seen to be served: they may be in the queue as well.
+pub(super) fn unserved_before(scenario: &Scenario, trace: &Trace) -> usize {
+    let dialled = scenario.flat().find(|(_, step)| matches!(step, Step::Do(_, Act::Dial(_))));
+    let Some((dial, _)) = dialled else { return 0 };
+    let before = trace.before(dial);
+    let answered = |acted: &&Acted| {
+        let answer = matches!(acted.act, Act::Exchange(_) | Act::PingPong(_) | Act::Visit(_) | Act::Read);
+        answer && acted.fate == Fate::Done
+    };
+    let clients = scenario.clients().into_iter();
+    clients
+        .filter(|&client| {
+            before.acts(client).next().is_some() && !before.acts(client).any(|acted| answered(&acted))
+        })
+        .count()
+}
+
 pub(super) fn was_stopped(trace: &Trace) -> bool {
     matches!(trace.awaited(Condition::Stopped(TREE)), Some((true, _)))
 }
@@ -39,4 +56,21 @@ pub(super) fn queue_of(trace: &Trace) -> Vec<Client> {
         .collect();
     clients.dedup();
     clients
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Payload, To, act};
+    use crate::trace::build::Build;
+
+    #[test]
+    fn who_came_before_and_was_not_served_may_be_in_the_queue() {
+        let (connect, hello) = (Act::Connect(To::Target), Act::Exchange(Payload::of(9)));
+        let dial = Act::Dial(To::Target);
+        let steps = [act(0, connect), act(0, hello), act(1, connect), act(2, dial)];
+        let trace = Build::served().done(0, connect).done(0, hello).done(1, connect).done(2, dial).trace();
+        assert_eq!(unserved_before(&Scenario::served(steps), &trace), 1);
+        assert_eq!(unserved_before(&Scenario::served([act(0, connect)]), &trace), 0);
+    }
 }
