@@ -81,7 +81,7 @@ fn over_ipv6(#[values(Language::Python, Language::C)] language: Language) {
     for (defect, code) in [(Some(ZOMBIE.defect), 1), (None, 0)] {
         let mut case = case(ZOMBIE, serve(defect));
         case.target.addr = IpAddr::from(Ipv6Addr::LOCALHOST);
-        let text = program(&case, language).unwrap();
+        let text = program(&case, language, 1).unwrap();
         let (output, left) = run(&text, language);
         assert_eq!(output.status.code(), Some(code), "{output:?}\n{text}");
         assert_eq!(left, [0; 0], "{text}");
