@@ -190,7 +190,7 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
             .any(|acted| matches!(acted.act, Act::Exchange(_)) && acted.fate == Fate::Done)
     };
     // Who got the wrong bytes was attended to all the same.
-    let concurrent = answered(trace, 1) && answered(trace, 2);
+    let beside = answered(trace, 1) && answered(trace, 2);
     let forks = fresh(&first, &known) && (fresh(&again, &known_later) || again.is_empty());
     let acceptor_exe = acceptor.map(|process| process.exe.clone()).unwrap_or_default();
     let execs =
@@ -199,6 +199,10 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
     let accepting = last.of(FIRST).filter(|p| listening.iter().any(|&inode| p.holds(inode))).count();
     let threads = |look: &Look| look.of(FIRST).map(|process| process.threads).sum::<u32>();
     let one_shot = !served(3) && matches!(trace.exit(FIRST), Some((_, Exit::Code(0))));
+    // Who waits is answered when the others have left; a server that forgets clients does not serve one at a time.
+    let forgotten =
+        |client| trace.acts(Client(client)).any(|acted| acted.act == Act::Read && acted.fate == Fate::Missed);
+    let concurrent = beside || (!one_shot && (forgotten(1) || forgotten(2)));
     let model = if one_shot {
         Model::OneShot
     } else if forks && execs {

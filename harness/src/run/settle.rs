@@ -83,18 +83,19 @@ impl Settler<'_> {
     /// Settles what was missing, but came when there was more time: a server that is late is slow, and passes. One that
     /// now and then never does what it should is found by more enactments, each with as much time.
     fn late(&self, world: &mut dyn World, failure: &Failure) -> Result<Settled, Error> {
+        let mut passed = false;
         for trial in 1..=TRIALS {
-            let (_, again) = self.repeat(world, failure, Kind::Missing)?;
-            if let Some(confirmed) = again {
+            let (verdict, trace) = self.enact(world, &failure.scenario, &self.limits.patient())?;
+            passed |= matches!(verdict, Verdict::Pass(_));
+            if let Some(confirmed) = confirmed(&failure.scenario, verdict, trace) {
                 return Ok(failed(confirmed, (2, 2 + trial)));
             }
         }
         for scenario in self.untried {
             let (verdict, trace) = self.enact(world, scenario, &self.limits.patient())?;
-            if let Verdict::Fail(evidence) = verdict
-                && !(evidence.kind == Kind::Missing && starved(&trace))
-            {
-                return Ok(failed(Failure { scenario: scenario.clone(), trace, evidence }, (1, 1)));
+            passed |= matches!(verdict, Verdict::Pass(_));
+            if let Some(confirmed) = confirmed(scenario, verdict, trace) {
+                return Ok(failed(confirmed, (1, 1)));
             }
         }
         let seen = format!(
@@ -102,7 +103,9 @@ impl Settler<'_> {
             failure.evidence.observed,
             TRIALS + 1
         );
-        Ok(Settled { finding: Finding::Judged(Verdict::Pass(seen)), counterexample: None })
+        // Where nothing could be judged any more, nothing passed.
+        let verdict = if passed { Verdict::Pass(seen) } else { Verdict::Inconclusive(seen) };
+        Ok(Settled { finding: verdict.into(), counterexample: None })
     }
 
     /// Settles a doubt: one more enactment, with patience.
@@ -131,11 +134,9 @@ impl Settler<'_> {
         let mut last = None;
         for _ in 0..repeats(kind) {
             let (verdict, trace) = self.enact(world, &failure.scenario, &limits)?;
-            if let Verdict::Fail(evidence) = verdict
-                && !(evidence.kind == Kind::Missing && starved(&trace))
-            {
+            if let Some(confirmed) = confirmed(&failure.scenario, verdict, trace) {
                 failures += 1;
-                last = Some(Failure { scenario: failure.scenario.clone(), trace, evidence });
+                last = Some(confirmed);
             }
         }
         Ok((failures, last))
@@ -231,6 +232,16 @@ impl Settler<'_> {
         trace.circumstances.profile = Some(self.profile.clone());
         let verdict = (self.clause.check)(scenario, &trace);
         Ok((verdict, trace))
+    }
+}
+
+/// The failure, if it is one that counts.
+fn confirmed(scenario: &Scenario, verdict: Verdict, trace: Trace) -> Option<Failure> {
+    match verdict {
+        Verdict::Fail(evidence) if !(evidence.kind == Kind::Missing && starved(&trace)) => {
+            Some(Failure { scenario: scenario.clone(), trace, evidence })
+        }
+        _ => None,
     }
 }
 

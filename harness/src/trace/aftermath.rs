@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::scenario::{Act, Amount, Client, Instance, Scenario, Sig, Step, Who};
 use crate::trace::query::{applies, count, witness};
-use crate::trace::{Look, Process, State, Trace, What};
+use crate::trace::{Acted, Event, Look, Process, State, Trace, What};
 use crate::verdict::Verdict;
 
 /// Ends the check if the scenario itself keeps the server from its work to the end: it is told to stop, stays stopped
@@ -181,16 +181,14 @@ impl Trace {
     /// Whether the process that served this client was killed, or may have been: it was among children that were.
     #[must_use]
     pub fn is_bereaved(&self, client: Client) -> bool {
-        let mut came = false;
-        self.events.iter().any(|event| match &event.what {
-            What::Acted(acted) => {
-                came |= acted.client == client;
-                false
-            }
-            What::Signalled { who: Who::Serving(served), sig, .. } => *served == client && is_deadly(*sig),
-            What::Signalled { sig, pids, .. } => came && is_deadly(*sig) && !pids.is_empty(),
-            _ => false,
-        })
+        is_bereaved(client, &self.events)
+    }
+
+    /// Whether that had happened when this act of the client's ended.
+    pub(super) fn was_bereaved(&self, acted: &Acted) -> bool {
+        let is_it = |event: &Event| matches!(&event.what, What::Acted(other) if std::ptr::eq(other, acted));
+        let end = self.events.iter().position(is_it).unwrap_or(self.events.len());
+        is_bereaved(acted.client, &self.events[..end])
     }
 
     /// Pids that got this signal in this top-level step.
@@ -213,6 +211,20 @@ impl Trace {
     pub fn look_before(&self, step: usize) -> Option<&Look> {
         self.looks().rfind(|(index, _)| *index < step).map(|(_, look)| look)
     }
+}
+
+/// Whether the process that served this client was killed in these events.
+fn is_bereaved(client: Client, events: &[Event]) -> bool {
+    let mut came = false;
+    events.iter().any(|event| match &event.what {
+        What::Acted(acted) => {
+            came |= acted.client == client;
+            false
+        }
+        What::Signalled { who: Who::Serving(served), sig, .. } => *served == client && is_deadly(*sig),
+        What::Signalled { sig, pids, .. } => came && is_deadly(*sig) && !pids.is_empty(),
+        _ => false,
+    })
 }
 
 impl Look {

@@ -208,7 +208,7 @@ impl Trace {
             )?;
             acts += 1;
             at = self.act_served(acted, at).map_err(|verdict| match verdict {
-                Verdict::Fail(_) if self.is_bereaved(client) => {
+                Verdict::Fail(_) if self.was_bereaved(acted) => {
                     Verdict::Inconclusive(format!("the process that served {client} was killed"))
                 }
                 other => other,
