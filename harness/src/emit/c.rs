@@ -6,6 +6,7 @@ use crate::emit::checks::Check;
 use crate::emit::library::Library;
 use crate::emit::story::{Bytes, Deed, Part, Story, elsewhere};
 use crate::emit::text::{self, Block, Passage};
+use crate::emit::tries;
 use crate::scenario::{Act, Class, Client, Condition, Cut, Facet, Payload, Who};
 
 const INCLUDES: [&str; 22] = [
@@ -132,25 +133,7 @@ fn clients(story: &Story<'_>) -> String {
 fn main(story: &Story<'_>) -> String {
     let port = story.case.target.fixed_port.map_or("free_port()".into(), |port| port.to_string());
     let dir = if story.wants_dir() { "\n    if (!mkdtemp(dir))\n        return 2;" } else { "" };
-    let tries = match story.tries {
-        1 => String::new(),
-        tries => format!(
-            "    /* {} */
-    for (int tries = {tries}; tries > 0; tries--) {{
-        int status = 0;
-        pid_t tried = fork();
-        if (tried == 0)
-            break;
-        waitpid(tried, &status, 0);
-        if (status != 0)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
-        if (tries == 1)
-            return puts(\"The bug is not there.\") < 0;
-    }}
-",
-            text::TRIES
-        ),
-    };
+    let tries = tries::c(story);
     format!(
         "int main(void) {{
 {tries}    /* Whatever the server leaves behind becomes ours, so that it can be found. */

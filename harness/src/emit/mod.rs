@@ -14,6 +14,7 @@ mod python;
 mod shell;
 mod story;
 mod text;
+mod tries;
 
 /// Language of a reproducer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use crate::emit::checks::Check;
 use crate::emit::library::Library;
 use crate::emit::story::{Bytes, Deed, LITERAL_MAX, Part, Story, elsewhere};
 use crate::emit::text::{self, Block, Passage};
+use crate::emit::tries;
 use crate::scenario::{Act, Class, Client, Condition, Cut, Facet, Payload, Sig, Who};
 
 /// Modules of the standard library that a helper may use.
@@ -54,28 +55,8 @@ pub(super) fn program(story: &Story<'_>) -> String {
         .map(|module| format!("import {module}\n"))
         .collect();
     let heading = text_of_docstring(&story.heading("Python 3.9 alone").join("\n"));
-    let tries = tries(story);
+    let tries = tries::python(story);
     format!("#!/usr/bin/env python3\n\"\"\"{heading}\n\"\"\"\n\n{imports}\n{tries}{rest}")
-}
-
-/// All of it again and again, before anything is made that a try makes for itself.
-fn tries(story: &Story<'_>) -> String {
-    if story.tries == 1 {
-        return String::new();
-    }
-    format!(
-        "# {}
-if \"once\" not in sys.argv:
-    for _ in range({}):
-        status = subprocess.call([sys.executable, __file__, \"once\"])
-        if status != 0:
-            sys.exit(status)
-    sys.exit(print(\"The bug is not there.\"))
-
-",
-        text::TRIES,
-        story.tries
-    )
 }
 
 /// Whether the module is named in the code: followed by a dot and a name.

@@ -9,6 +9,7 @@ use crate::emit::checks::Check;
 use crate::emit::library::Library;
 use crate::emit::story::{Bytes, Deed, Part, Story, Told, elsewhere};
 use crate::emit::text::{self, Block, Passage};
+use crate::emit::tries;
 use crate::scenario::{Act, Client, Condition, Facet, Sig, Who};
 
 /// Pieces of a payload, at most.
@@ -31,20 +32,7 @@ pub(super) fn program(story: &Story<'_>) -> Result<String, NotTold> {
         .iter()
         .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
         .collect();
-    let tries = match story.tries {
-        1 => String::new(),
-        tries => format!(
-            "# {}
-if [ \"${{1:-}}\" != once ]; then
-    for _ in {{1..{tries}}}; do bash \"$0\" once || exit; done
-    echo \"The bug is not there.\"
-    exit 0
-fi
-
-",
-            text::TRIES
-        ),
-    };
+    let tries = tries::shell(story);
     Ok(format!("#!/usr/bin/env bash\n{heading}\n{tries}{port}\n\n{constants}\n{helpers}\n\n{launch}\n{body}"))
 }
 

@@ -5,9 +5,6 @@ const WIDTH: usize = 104;
 /// Times that something must be repeated to be told as a loop.
 const REPEATS_MIN: usize = 3;
 
-/// Why a program does all of it again and again.
-pub(super) const TRIES: &str = "The bug shows only now and then: each try is a process of its own.";
-
 /// One step: what it is, and the lines that do it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Block {
