@@ -123,6 +123,8 @@ pub(super) static ACCEPTOR_KEEPS_PID: Clause = Clause {
 };
 
 const LISTEN: Instance = Instance(0);
+/// Processes that are killed in all: more than there are places in a table of 64.
+const MANY: u32 = 66;
 
 fn come(client: u32) -> [Step; 2] {
     [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))]
@@ -194,11 +196,24 @@ fn kill_all(profile: &Profile) -> BoxedStrategy<Scenario> {
             steps.extend((0..clients).map(|client| Step::Signal(Who::Serving(Client(client)), Sig::Kill)));
             steps.extend([Step::Quiet, Step::Signal(Who::Acceptor(LISTEN), Sig::Cont), Step::Quiet]);
             steps.extend((0..clients).map(|client| act(client, Act::Close)));
+            if !prefork {
+                steps.extend((0..MANY.div_ceil(clients)).flat_map(|_| killed_one_by_one(clients)));
+            }
             steps.extend([clients, clients + 1].map(|client| act(client, Act::Visit(Payload::greeting()))));
             steps.push(Step::Look);
             Scenario::served(steps)
         })
         .boxed()
+}
+
+/// Clients who come, whose processes are killed, and who leave.
+fn killed_one_by_one(clients: u32) -> Vec<Step> {
+    let kill = |client| Step::Signal(Who::Serving(Client(client)), Sig::Kill);
+    let close = |client| act(client, Act::Close);
+    let mut steps: Vec<Step> = (0..clients).flat_map(come).collect();
+    steps.extend((0..clients).map(kill).chain((0..clients).map(close)));
+    steps.push(Step::Await(Condition::NoZombie));
+    steps
 }
 
 fn crash_two(_: &Profile) -> BoxedStrategy<Scenario> {

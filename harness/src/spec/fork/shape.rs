@@ -94,6 +94,8 @@ pub(in crate::spec) fn side_by_side(profile: &Profile) -> BoxedStrategy<Scenario
     steps.extend((most..2 * most).flat_map(come));
     steps.push(Step::Look);
     steps.extend((most..2 * most).map(|client| act(client, Act::Close)));
+    // Right after the last close its child still lives.
+    steps.push(Step::Await(Condition::Still));
     steps.push(Step::Await(Condition::NoZombie));
     steps.push(Step::Await(Condition::Back(Facet::Processes)));
     steps.push(Step::Await(Condition::Back(Facet::Connections)));
