@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -22,8 +24,8 @@ fn sigkill_at_any_moment_leaves_nothing() {
         let before = temporary();
         let mut run = start(&mark);
         wait_until(&format!("run {mark} has started its workers"), || marked(&mark).len() > 2);
-        // Not hope but the stimulus: each round kills at another moment of the run.
-        thread::sleep(Duration::from_millis(u64::from(round) * 17 % 600));
+        // Each round kills at another moment of the run, if it has not ended by then.
+        wait_for_end(&run, u16::try_from(round * 17 % 600).unwrap());
         run.kill().unwrap();
         run.wait().unwrap();
         wait_until(&format!("no process of run {mark} is left"), || marked(&mark).is_empty());
@@ -92,6 +94,17 @@ fn temporary() -> BTreeSet<String> {
         .flat_map(names)
         .collect::<Vec<_>>();
     all.into_iter().filter(|name| name.contains("sockspec")).collect()
+}
+
+/// Waits until the process has ended, so many milliseconds at most.
+fn wait_for_end(process: &Child, ms: u16) {
+    let pidfd = rustix::process::pidfd_open(
+        rustix::process::Pid::from_child(process),
+        rustix::process::PidfdFlags::empty(),
+    )
+    .unwrap();
+    let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, ms).unwrap();
 }
 
 /// Whether the process whose number stands in the name ("sockspec-4711-...") lives: then the file is another run's.
