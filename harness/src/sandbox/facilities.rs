@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use nix::unistd::getpid;
 
 use super::enactor::{self, AnswerTo};
-use super::limit::Limit;
+use super::limit::{self, Limit};
 use super::processes::Listed;
 use super::{Terms, port, processes};
 use crate::error::{Attempt, Error};
@@ -39,6 +39,9 @@ impl Sandbox {
     /// Takes charge of the namespaces in which this process is.
     pub(super) fn new(terms: &Terms<'_>, base: PathBuf, answer_to: AnswerTo) -> Result<Self, Error> {
         let own_namespaces = terms.isolation != Isolation::Loopback;
+        if own_namespaces {
+            limit::begin_after(terms.pids_after);
+        }
         Ok(Self {
             isolation: terms.isolation,
             own_pid: getpid().as_raw(),

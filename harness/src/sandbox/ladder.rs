@@ -101,7 +101,8 @@ fn try_rung(request: &[u8], lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error> 
     let &isolation =
         rung.ok_or(Error::Protocol { doing: "try a rung", problem: "there is no such rung".into() })?;
     let visible: &[PathBuf] = &[];
-    let terms = Terms { isolation, visible, processes_max: 1000, wall_max: TRY_WITHIN, lifeline };
+    let terms =
+        Terms { isolation, visible, processes_max: 1000, pids_after: 1, wall_max: TRY_WITHIN, lifeline };
     answer::decode(enclose(&terms, |sandbox| answer::encode(try_sandbox(sandbox)))?)
 }
 

@@ -50,6 +50,9 @@ pub struct Terms<'a> {
     pub visible: &'a [PathBuf],
     /// Processes and threads that may exist at once, where the kernel lets us bound them.
     pub processes_max: u32,
+    /// Process ids begin after this one, where the kernel lets us choose. Servers that run side by side share a file
+    /// system but not their pids: with the same pid they would take each other's files (`/tmp/hsperfdata_*/PID` of Java).
+    pub pids_after: u32,
     /// Wall-clock time after which the enactor is killed.
     pub wall_max: Duration,
     /// A reading end of a pipe. When nobody holds its writing end any more, the enactor is killed.

@@ -191,6 +191,16 @@ impl Trace {
         is_bereaved(acted.client, &self.events[..end])
     }
 
+    /// Whether a byte had come back to this client before this look.
+    #[must_use]
+    pub fn was_answered(&self, client: Client, look: &Look) -> bool {
+        let is_it = |event: &&Event| matches!(&event.what, What::Looked { look: other, .. } if std::ptr::eq(other, look));
+        let before = self.events.iter().take_while(|event| !is_it(event));
+        before.into_iter().any(
+            |event| matches!(&event.what, What::Acted(acted) if acted.client == client && acted.received > 0),
+        )
+    }
+
     /// Pids that got this signal in this top-level step.
     #[must_use]
     pub fn signalled_in(&self, step: usize) -> Vec<i32> {

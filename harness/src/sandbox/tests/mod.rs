@@ -75,7 +75,7 @@ fn handle(request: &Request, lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error>
     let Request { isolation, wall_max, .. } = *request;
     let visible: &[PathBuf] =
         if let Deed::Keep(path) = &request.deed { std::slice::from_ref(path) } else { &[] };
-    let terms = Terms { isolation, visible, processes_max: 500, wall_max, lifeline };
+    let terms = Terms { isolation, visible, processes_max: 500, pids_after: 1, wall_max, lifeline };
     enclose(&terms, |sandbox| match &request.deed {
         Deed::Nothing => Vec::new(),
         Deed::Describe => serde_json::to_vec(&describe(sandbox)).unwrap(),

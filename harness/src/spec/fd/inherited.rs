@@ -154,15 +154,21 @@ fn close_on_exec(scenario: &Scenario, trace: &Trace) -> Verdict {
 /// Ends the check unless this look shows what is asked for. Returns how many copies of connections it showed.
 fn closed_on_exec(scenario: &Scenario, trace: &Trace, look: &Look) -> Result<usize, Verdict> {
     let Some(acceptor) = look.acceptor(Instance(0)) else { return Ok(0) };
+    // Their parent holds a connection only until it has handed it over.
+    let serves_in_children = trace.circumstances.profile.as_ref().is_some_and(|profile| profile.forks);
     let mut looked_at = 0;
     for client in scenario.clients() {
+        // Before the first answer, the server may not have come further than accept.
         let Some(socket) = trace.local(client).and_then(|local| look.peer_of(local)) else { continue };
+        if !trace.was_answered(client, look) {
+            continue;
+        }
         for process in look.processes.iter().filter(|process| process.holds(socket.inode)) {
             looked_at += 1;
             let is_other_program = !process.exe.is_empty() && process.exe != acceptor.exe;
             if is_other_program {
                 runs_with_one_connection(trace, look, process)?;
-            } else if process.pid == acceptor.pid {
+            } else if process.pid == acceptor.pid && !serves_in_children {
                 is_cloexec(client, process, socket.inode)?;
             }
         }
@@ -273,4 +279,54 @@ fn inherited_descriptors(scenario: &Scenario, trace: &Trace) -> Verdict {
         let kept = if held > given as usize { "keeps" } else { "closes" };
         Ok(format!("it {kept} the {given} descriptors that it inherits ({held} open)"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Model;
+    use crate::trace::State;
+    use crate::trace::build::{Build, LISTENER, SERVER, connection, process, serving};
+
+    const CONNECTION: u64 = 200;
+
+    /// The accepting process holds the connection of client 0, and lacks close-on-exec.
+    fn open() -> Look {
+        let mut look = serving();
+        let mut server = process(SERVER, 1, &[LISTENER, CONNECTION]);
+        server.fds[1].cloexec = Some(false);
+        look.processes = vec![server];
+        look.sockets.push(connection(State::Established, 0, CONNECTION));
+        look
+    }
+
+    fn judged(model: Model, build: impl FnOnce(Build) -> Build) -> Verdict {
+        let steps =
+            [act(0, Act::Connect(To::Target)), act(0, Act::Exchange(Payload::greeting())), Step::Look];
+        let build_it = Build::served().profile(|profile| *profile = Profile::typical(model));
+        let connected = build_it.done(0, Act::Connect(To::Target));
+        close_on_exec(&Scenario::served(steps), &build(connected).trace())
+    }
+
+    fn exchanged(build: Build) -> Build {
+        build.done(0, Act::Exchange(Payload::greeting()))
+    }
+
+    #[test]
+    fn a_served_connection_that_every_program_would_inherit_is_seen() {
+        let verdict = judged(Model::Threads, |build| exchanged(build).looked(open()));
+        assert!(matches!(verdict, Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn a_server_that_was_stopped_between_accept_and_fcntl_is_not_blamed() {
+        let verdict = judged(Model::Threads, |build| build.looked(open()));
+        assert!(matches!(verdict, Verdict::Inconclusive(_)));
+    }
+
+    #[test]
+    fn neither_is_a_parent_that_has_not_yet_let_go() {
+        let verdict = judged(Model::ForkPerConnection, |build| exchanged(build).looked(open()));
+        assert!(matches!(verdict, Verdict::Pass(_)));
+    }
 }

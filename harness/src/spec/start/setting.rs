@@ -167,7 +167,8 @@ fn nothing_but_echo(scenario: &Scenario, trace: &Trace) -> Verdict {
             .ok_or_else(|| Verdict::Inconclusive("nobody waited for the server to listen".into()))?;
         if !listens {
             let exit = trace.exit(FIRST).map(|(_, exit)| exit);
-            let exit = exit.ok_or_else(|| Verdict::Inconclusive("it neither listens nor exits".into()))?;
+            // Where no client can come, no client can get what it should not.
+            let exit = exit.ok_or_else(|| Verdict::NotApplicable("without them it never listens".into()))?;
             return Ok(format!("it refuses to start: it {exit}"));
         }
         let heard: Vec<Client> = scenario
@@ -266,5 +267,11 @@ mod tests {
             Look::default(),
         );
         assert!(matches!((STDIO_CLOSED.check)(&closed(), &trace.trace()), Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn where_it_never_listens_nobody_can_get_its_log() {
+        let trace = Build::empty().awaited(Condition::Listening(FIRST), false, Look::default());
+        assert!(matches!((STDIO_CLOSED.check)(&closed(), &trace.trace()), Verdict::NotApplicable(_)));
     }
 }

@@ -28,6 +28,10 @@ const SERVICE: &str = "live";
 /// Last byte of what the enactor returns: what stands before it.
 const TRACE: u8 = b'T';
 const ERROR: u8 = b'E';
+/// The pids of targets that run side by side begin this far apart, and no later than after so many: all below 300 are
+/// given out once only.
+const PIDS_APART: u32 = 37;
+const PIDS_SPREAD: u32 = 256;
 
 /// What goes to a worker for one enactment.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,6 +127,7 @@ fn answer(request: &[u8], lifeline: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
         isolation: request.isolation,
         visible: &visible,
         processes_max: request.limits.processes_max,
+        pids_after: 1 + std::process::id() * PIDS_APART % PIDS_SPREAD,
         wall_max: request.limits.enactment_max,
         lifeline,
     };
