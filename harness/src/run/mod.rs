@@ -42,8 +42,9 @@ use pool::{Pool, Source};
 use settle::{Settled, Settler};
 use workers::workers;
 
-/// Clauses looked at again at once, for each job: most of that time is patience, not work.
-const CONFIRMED_AT_ONCE: usize = 3;
+/// What is enacted at once, for each job, where most of the time is patience and not work: when clauses are looked at
+/// again, and when the server leaves many clients without an answer.
+const WAITING_AT_ONCE: usize = 3;
 
 /// What a run tells while it goes on.
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +144,7 @@ fn check_in(
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report, Error> {
     let began = Instant::now();
-    let mut report = Pool::with(source, stop, options.jobs, |pool| {
+    let mut report = Pool::widening(source, stop, options.jobs, WAITING_AT_ONCE, |pool| {
         Run { source, stop, pool, host, options, began }.phases(command, tell)
     })?;
     report.duration = began.elapsed();
@@ -284,6 +285,7 @@ impl Run<'_> {
             }
             tell(Progress::Enacted { done, of: works.len() });
             concluded.enacted(&works[index], tallies, tell);
+            self.pool.widen(pace.is_idle());
             self.options.time.is_none_or(|time| self.began.elapsed() < time)
         });
         enacted
@@ -326,7 +328,7 @@ impl Run<'_> {
                 }
             }
         });
-        let at_once = (self.options.jobs * CONFIRMED_AT_ONCE).min(indexes.len());
+        let at_once = (self.options.jobs * WAITING_AT_ONCE).min(indexes.len());
         Pool::with(self.source, self.stop, at_once, |pool| {
             pool.each(jobs, |at, result| {
                 let settled = result.unwrap_or_else(|error| Settled {

@@ -7,6 +7,8 @@ use crate::trace::{Trace, What};
 
 /// Enactments in which something was left behind, before those that follow wait less for it.
 const ENOUGH: u32 = 2;
+/// Enactments in which a deadline passed, before more are enacted at once.
+const IDLE: u32 = 8;
 /// How much less.
 const HURRY: f64 = 0.25;
 
@@ -17,16 +19,22 @@ pub(super) struct Pace {
     usual: Limits,
     hurried: Limits,
     left_behind: AtomicU32,
+    missed: AtomicU32,
 }
 
 impl Pace {
     pub(super) fn new(usual: Limits) -> Self {
         let hurried = Limits { settle_within: usual.settle_within.mul_f64(HURRY), ..usual.clone() };
-        Self { usual, hurried, left_behind: AtomicU32::new(0) }
+        Self { usual, hurried, left_behind: AtomicU32::new(0), missed: AtomicU32::new(0) }
     }
 
     pub(super) fn limits(&self) -> &Limits {
         if self.left_behind.load(Ordering::Relaxed) < ENOUGH { &self.usual } else { &self.hurried }
+    }
+
+    /// Whether so much was waited for in vain that the CPUs idle: then more can be enacted at once.
+    pub(super) fn is_idle(&self) -> bool {
+        self.missed.load(Ordering::Relaxed) >= IDLE
     }
 
     pub(super) fn learn(&self, trace: &Trace) {
@@ -34,6 +42,9 @@ impl Pace {
             |what: &What| matches!(what, What::Awaited { condition, met: false, .. } if condition.lingers());
         if trace.events.iter().any(|event| lingers(&event.what)) {
             self.left_behind.fetch_add(1, Ordering::Relaxed);
+        }
+        if trace.events.iter().any(|event| event.what.is_missed()) {
+            self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

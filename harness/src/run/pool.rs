@@ -35,6 +35,10 @@ type Job = Box<dyn FnOnce(Result<&mut dyn World, Error>) + Send>;
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
+    /// Threads at work.
+    busy: usize,
+    /// How many may be.
+    width: usize,
     closed: bool,
 }
 
@@ -46,8 +50,20 @@ impl<'a> Pool<'a> {
         threads: usize,
         body: impl FnOnce(&Self) -> T,
     ) -> T {
-        let threads = threads.max(1);
-        let pool = Self { source, stop, threads, waiting: Mutex::default(), changed: Condvar::new() };
+        Self::widening(source, stop, threads, 1, body)
+    }
+
+    /// The same, with so many times as many once it is [widened](Pool::widen).
+    pub(super) fn widening<T>(
+        source: &'a dyn Source,
+        stop: &'a AtomicBool,
+        threads: usize,
+        times: usize,
+        body: impl FnOnce(&Self) -> T,
+    ) -> T {
+        let (width, threads) = (threads.max(1), threads.max(1) * times);
+        let waiting = Mutex::new(Waiting { width, ..Waiting::default() });
+        let pool = Self { source, stop, threads, waiting, changed: Condvar::new() };
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| pool.serve());
@@ -72,7 +88,8 @@ impl<'a> Pool<'a> {
         let mut jobs = jobs.into_iter().enumerate();
         let mut left = 0;
         loop {
-            for (index, job) in jobs.by_ref().take((2 * self.threads).saturating_sub(left)) {
+            let width = self.lock().width;
+            for (index, job) in jobs.by_ref().take((2 * width).saturating_sub(left)) {
                 let sender = sender.clone();
                 left += 1;
                 self.push(Box::new(move |world| {
@@ -102,6 +119,14 @@ impl<'a> Pool<'a> {
         }
     }
 
+    /// Lets all threads work from now on, if that is wanted.
+    pub(super) fn widen(&self, wanted: bool) {
+        if wanted {
+            self.lock().width = self.threads;
+            self.changed.notify_all();
+        }
+    }
+
     fn push(&self, job: Job) {
         self.lock().jobs.push_back(job);
         self.changed.notify_one();
@@ -114,10 +139,14 @@ impl<'a> Pool<'a> {
         self.changed.notify_all();
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self, was_busy: bool) -> Option<Job> {
         let mut waiting = self.lock();
+        waiting.busy -= usize::from(was_busy);
         loop {
-            if let Some(job) = waiting.jobs.pop_front() {
+            if waiting.busy < waiting.width
+                && let Some(job) = waiting.jobs.pop_front()
+            {
+                waiting.busy += 1;
                 return Some(job);
             }
             if waiting.closed {
@@ -135,7 +164,9 @@ impl<'a> Pool<'a> {
     /// Does one job after another, until the pool is closed.
     fn serve(&self) {
         let mut world: Option<Box<dyn World>> = None;
-        while let Some(job) = self.next() {
+        let mut was_busy = false;
+        while let Some(job) = self.next(was_busy) {
+            was_busy = true;
             let usable = world.take().filter(|world| world.is_usable());
             match usable.map_or_else(|| self.source.open(), Ok) {
                 Ok(mut opened) => {
