@@ -196,8 +196,9 @@ fn zombies_are_those_that_the_server_should_wait_for() {
     };
     let (own, orphan) = (zombie(7, SERVER), zombie(8, 1));
     assert_eq!(with(&[own.clone(), orphan]).zombies().collect::<Vec<_>>(), [&own]);
-    let inherited = Build::empty().awaited(Condition::Listening(FIRST), true, with(&[own.clone()])).trace();
-    assert_eq!(inherited.new_zombies(&with(&[own.clone()])).count(), 0);
+    let inherited =
+        Build::empty().awaited(Condition::Listening(FIRST), true, with(std::slice::from_ref(&own))).trace();
+    assert_eq!(inherited.new_zombies(&with(std::slice::from_ref(&own))).count(), 0);
     let same_pid = Process { started: 99, ..own };
     assert_eq!(inherited.new_zombies(&with(&[same_pid])).count(), 1);
 }
