@@ -197,4 +197,14 @@ mod tests {
         }
         assert_ne!(all, planned(8, "*"));
     }
+
+    #[test]
+    fn no_time_scale_makes_a_dropped_syn_a_fault() {
+        let limits = |timeout_scale| Options { timeout_scale, ..Options::default() }.limits();
+        for scale in [0.01, 0.1, 1.0, 8.0] {
+            assert!(limits(scale).connect_within > Duration::from_secs(1), "{scale}");
+        }
+        assert_eq!(limits(4.0).connect_within, Limits::default().connect_within * 4);
+        assert_eq!(limits(0.1).reply_within, Limits::default().reply_within / 10);
+    }
 }

@@ -20,9 +20,12 @@ pub(super) fn init(typed: &InitArgs) -> Ended {
     let file = here.join(config::NAME);
     let text = starter::text(&starter::Guess::of(&here));
     let mut created = OpenOptions::new().write(true).create_new(true).open(&file).map_err(|error| {
-        let there = error.kind() == io::ErrorKind::AlreadyExists;
-        let remedy = if there { "; edit it, or remove it first" } else { "" };
-        Failure::usage(format!("write {}: {error}{remedy}", config::NAME))
+        Failure::usage(match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                format!("{} is there already; edit it, or remove it first", config::NAME)
+            }
+            _ => format!("write {}: {error}", config::NAME),
+        })
     })?;
     created.write_all(text.as_bytes()).map_err(not_writable(Some(&file)))?;
     show(When::Never, |out| {

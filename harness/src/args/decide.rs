@@ -65,6 +65,9 @@ pub enum UsageError {
         /// What may have been meant.
         nearest: Vec<String>,
     },
+    /// A family where one clause is wanted.
+    #[error("{0}: a family, not a clause; `sockspec list {0}` prints its clauses")]
+    Family(String),
     /// The server cannot be started.
     #[error("{0}")]
     Command(String),
@@ -194,9 +197,11 @@ pub fn listed<'a>(
 /// # Errors
 /// If there is none; with those that may have been meant.
 pub fn clause<'a>(id: &str, catalogue: &[&'a Clause]) -> Result<&'a Clause, UsageError> {
-    catalogue
-        .iter()
-        .find(|clause| clause.id.0 == id)
-        .copied()
-        .ok_or_else(|| UsageError::NoClause { id: id.to_owned(), nearest: nearest(id, catalogue) })
+    if let Some(found) = catalogue.iter().find(|clause| clause.id.0 == id) {
+        return Ok(found);
+    }
+    if catalogue.iter().any(|clause| clause.id.family() == id) {
+        return Err(UsageError::Family(id.to_owned()));
+    }
+    Err(UsageError::NoClause { id: id.to_owned(), nearest: nearest(id, catalogue) })
 }

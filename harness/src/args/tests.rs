@@ -150,6 +150,8 @@ fn the_list_is_chosen_by_glob_and_level() {
 fn an_unknown_clause_has_neighbours() {
     let message = decide::clause("reap.all-children", &sample::catalogue()).unwrap_err().to_string();
     assert_eq!(message, "reap.all-children: no such clause; did you mean reap.every-child?");
+    let message = decide::clause("reap", &sample::catalogue()).unwrap_err().to_string();
+    assert_eq!(message, "reap: a family, not a clause; `sockspec list reap` prints its clauses");
     assert!(decide::clause("reap.every-child", &sample::catalogue()).is_ok());
 }
 

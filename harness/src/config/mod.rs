@@ -170,6 +170,7 @@ mod tests {
     #[case("[[target]]\nname = 'a'\n", "missing field `command`")]
     #[case("[[target]]\nname = 1\ncommand = ['a']\n", "sockspec.toml:2:8: ")]
     #[case("[[target]]\nname = 'a'\ncommand = './srv'\n", "sockspec.toml:3:11: ")]
+    #[case("[[target]]\nname = 'a'\ncommand = './srv'\n", "expected an array, such as [\"a\", \"b\"]")]
     fn what_is_no_toml_or_of_another_type_is_told(#[case] text: &str, #[case] part: &str) {
         assert!(problem(text).contains(part), "{}", problem(text));
     }

@@ -1,4 +1,4 @@
-//! Says of an unknown key or value what may have been meant.
+//! Says what is wrong with the file in its own words, and of an unknown key or value what may have been meant.
 
 /// Below this likeness (0 to 1) a key is no suggestion.
 const LIKENESS_MIN: f64 = 0.75;
@@ -7,7 +7,9 @@ const LIKENESS_MIN: f64 = 0.75;
 pub(super) fn explained(message: &str) -> String {
     let kinds = [("unknown field", "key"), ("unknown variant", "value")];
     let Some((_, kind)) = kinds.into_iter().find(|(theirs, _)| message.starts_with(theirs)) else {
-        return message.trim().replace('\n', "; ");
+        // The words of serde are not those of TOML.
+        let message = message.trim().replace('\n', "; ").replace("expected a map", "expected a table");
+        return message.replace("expected a sequence", "expected an array, such as [\"a\", \"b\"]");
     };
     let mut words = message.split('`').skip(1).step_by(2);
     let unknown = words.next().unwrap_or_default();

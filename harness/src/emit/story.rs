@@ -293,12 +293,12 @@ impl<'a> Story<'a> {
         parts
     }
 
-    /// What stands at the top of the program, line by line; `needs` says what it takes to run it.
     /// What the program says when it has not seen the bug.
     pub(super) fn absent(&self) -> &'static str {
         if self.tries == 1 { "The bug is not there." } else { "Not this time." }
     }
 
+    /// What stands at the top of the program, line by line; `needs` says what it takes to run it.
     pub(super) fn heading(&self, needs: &str) -> Vec<String> {
         let Case { clause, evidence, rate, found, .. } = self.case;
         let clauses = || crate::spec::catalogue();

@@ -34,6 +34,8 @@ pub(super) fn c(story: &Story<'_>) -> String {
         pid_t tried = fork();
         if (tried == 0)
             break;
+        if (tried < 0)
+            return 2;
         waitpid(tried, &status, 0);
         if (status != 0)
             return WIFEXITED(status) ? WEXITSTATUS(status) : 2;

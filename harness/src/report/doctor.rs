@@ -22,7 +22,7 @@ pub fn print(examination: &Examination, width: usize, out: &mut dyn Write) -> io
     }
     let remedy = "the clauses that make fork fail are skipped; Linux 6.14 or later bounds it";
     let bounded = if examination.process_limit { Ok(()) } else { Err("cannot be bounded".to_owned()) };
-    fact(page, "processes", &bounded, Some(remedy))?;
+    fact(page, "process limit", &bounded, Some(remedy))?;
     let remedy =
         "/proc/net/tcp is read instead, which is slower; the modules inet_diag and tcp_diag are wanted";
     fact(page, "sock_diag", &examination.sock_diag, Some(remedy))?;
@@ -150,7 +150,7 @@ isolation     no-proc
               remedy: run outside the container
   no-proc     works
   loopback    works
-processes     works
+process limit works
 sock_diag     works
 somaxconn     4096 (sandboxes have their own)
 syncookies    1 (sandboxes have their own)

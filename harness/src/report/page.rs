@@ -4,6 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::time::Duration;
 
+use anstream::adapter::strip_str;
 use owo_colors::OwoColorize as _;
 
 /// Column at which the text of a field begins.
@@ -28,7 +29,7 @@ impl<'a> Page<'a> {
     /// One line as it is, but that no CI takes it for a command.
     pub(crate) fn line(&mut self, text: impl Display) -> io::Result<()> {
         self.after_gap = false;
-        writeln!(self.out, "{}", inert(text.to_string()))
+        writeln!(self.out, "{}", inert(&text.to_string()))
     }
 
     /// An empty line, unless there is one, or nothing, above.
@@ -128,12 +129,14 @@ pub(crate) fn clean(text: &str) -> String {
     cleaned
 }
 
-/// The line so that GitHub does not obey it: there `::error::text` is a command, blanks before it or not, whoever wrote it.
-fn inert(line: String) -> String {
-    let text = line.trim_start();
-    let is_command = text.strip_prefix("::").is_some_and(|command| {
-        command.starts_with(|c: char| c.is_ascii_lowercase()) && command.contains("::")
+/// The line so that GitHub does not obey it: there `::error::text` is a command, blanks before it or not, and
+/// `##[error]text` is one anywhere, whoever wrote it. Colours are taken away only later, so they hide neither.
+fn inert(line: &str) -> String {
+    let shown = strip_str(line).to_string();
+    let is_command = shown.trim_start().strip_prefix("::").is_some_and(|command| {
+        command.starts_with(|c: char| c.is_ascii_alphabetic()) && command.contains("::")
     });
+    let line = line.replace("##[", "#\\x23[");
     if is_command { line.replacen(':', "\\x3a", 1) } else { line }
 }
 
@@ -165,6 +168,8 @@ pub(crate) fn counted(n: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use anstream::StripStream;
+
     use super::*;
 
     #[test]
@@ -188,12 +193,21 @@ mod tests {
 
     #[test]
     fn no_line_is_a_command_to_a_ci() {
-        let written = |line: &str| inert(line.to_owned());
-        assert_eq!(written("   ::error file=a::b"), "   \\x3a:error file=a::b");
-        assert_eq!(written("::stop-commands::x"), "\\x3a:stop-commands::x");
-        for harmless in ["::1 is connected", "::ffff:10.0.0.1 left", "at ::error::"] {
-            assert_eq!(written(harmless), harmless);
+        assert_eq!(inert("   ::error file=a::b"), "   \\x3a:error file=a::b");
+        assert_eq!(inert("::Stop-Commands::x"), "\\x3a:Stop-Commands::x");
+        assert_eq!(inert("at ##[error]x"), "at #\\x23[error]x");
+        for harmless in ["::1 is connected", "::ffff:10.0.0.1 left", "at ::error::", "## [a]"] {
+            assert_eq!(inert(harmless), harmless);
         }
+    }
+
+    #[test]
+    fn what_a_server_wrote_is_no_command_once_its_colours_are_gone() {
+        let mut text = StripStream::new(Vec::new());
+        let lines = ["begins".to_owned(), "::error::x".to_owned()];
+        Page::new(&mut text, 80).field_lines("stderr", &lines).unwrap();
+        let text = String::from_utf8(text.into_inner()).unwrap();
+        assert_eq!(text, "  stderr     begins\n             \\x3a:error::x\n");
     }
 
     #[test]

@@ -62,14 +62,14 @@ impl ProgressLine {
         self.bar.finish_and_clear();
     }
 
-    /// "1 failed, 2 clauses to be looked at again".
+    /// "1 failed, 2 clauses to confirm".
     fn message(&self) -> String {
         let mut parts = Vec::new();
         if self.failed > 0 {
             parts.push(format!("{} failed", self.failed));
         }
         if self.confirming > 0 {
-            parts.push(format!("{} to be looked at again", counted(self.confirming, "clause")));
+            parts.push(format!("{} to confirm", counted(self.confirming, "clause")));
         }
         parts.join(", ")
     }
@@ -92,9 +92,9 @@ mod tests {
         line.tell(Progress::Enacted { done: 5, of: 9 });
         assert_eq!((line.bar.position(), line.bar.length(), line.message()), (5, Some(9), String::new()));
         line.tell(Progress::Confirming { clauses: 2 });
-        assert_eq!(line.message(), "2 clauses to be looked at again");
+        assert_eq!(line.message(), "2 clauses to confirm");
         line.tell(Progress::Settled(ClauseId("reap.every-child"), Status::Fail));
-        assert_eq!(line.message(), "1 failed, 1 clause to be looked at again");
+        assert_eq!(line.message(), "1 failed, 1 clause to confirm");
         line.clear();
     }
 }

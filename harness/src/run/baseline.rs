@@ -11,7 +11,7 @@ use crate::plan::Options;
 use crate::profile::{Model, Profile};
 use crate::scenario::{Act, Client, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
 use crate::trace::query::{bytes, span};
-use crate::trace::{Exit, Fate, Look, Trace, What};
+use crate::trace::{Acted, Exit, Fate, Look, Trace, What};
 use crate::verdict::Verdict;
 use crate::world::World;
 
@@ -43,7 +43,7 @@ pub(super) fn learn(
     let scenario = few();
     let mut trace = world.enact(target, &scenario, limits)?;
     let mut judged = first_visit(target, &scenario, &trace);
-    if matches!(judged, Err(Baseline::Fails { .. } | Baseline::Unclear(_))) {
+    if judged.is_err() || forgets(&trace) {
         // Whatever was missing is looked at again with more patience, before it counts.
         trace = world.enact(target, &scenario, &limits.patient())?;
         judged = first_visit(target, &scenario, &trace);
@@ -199,10 +199,7 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
     let accepting = last.of(FIRST).filter(|p| listening.iter().any(|&inode| p.holds(inode))).count();
     let threads = |look: &Look| look.of(FIRST).map(|process| process.threads).sum::<u32>();
     let one_shot = !served(3) && matches!(trace.exit(FIRST), Some((_, Exit::Code(0))));
-    // Who waits is answered when the others have left; a server that forgets clients does not serve one at a time.
-    let forgotten =
-        |client| trace.acts(Client(client)).any(|acted| acted.act == Act::Read && acted.fate == Fate::Missed);
-    let concurrent = beside || (!one_shot && (forgotten(1) || forgotten(2)));
+    let concurrent = beside || (!one_shot && forgets(trace));
     let model = if one_shot {
         Model::OneShot
     } else if forks && execs {
@@ -252,6 +249,13 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
         ready_us: ready_us.unwrap_or(0),
         effort: options.effort,
     }
+}
+
+/// Whether somebody got nothing even when the others had left: who serves one at a time forgets nobody.
+fn forgets(trace: &Trace) -> bool {
+    let forgotten =
+        |acted: &Acted| acted.act == Act::Read && acted.fate == Fate::Missed && acted.received == 0;
+    (1..BESIDE).any(|client| trace.acts(Client(client)).any(forgotten))
 }
 
 /// How many of `clients` at once are served, if it is less than all and the server survives it.

@@ -27,6 +27,8 @@ mod pace;
 mod pool;
 mod settle;
 pub mod shrink;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 pub use applicable::inapplicable;

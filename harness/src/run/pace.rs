@@ -48,3 +48,43 @@ impl Pace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Condition, Facet};
+    use crate::trace::build::{Build, serving};
+
+    /// How long the first round waits after such waits, each in an enactment of its own.
+    fn waits_after(waits: &[(Condition, bool)]) -> Limits {
+        let pace = Pace::new(Limits::default());
+        for &(condition, met) in waits {
+            pace.learn(&Build::served().awaited(condition, met, serving()).trace());
+        }
+        pace.limits().clone()
+    }
+
+    #[test]
+    fn the_third_time_is_waited_less_for_what_a_server_leaves_behind() {
+        let (usual, back) = (Limits::default(), Condition::Back(Facet::Connections));
+        assert_eq!(waits_after(&[(Condition::NoZombie, false)]), usual);
+        let hurried = waits_after(&[(Condition::NoZombie, false), (back, false)]);
+        assert_eq!(hurried, Limits { settle_within: usual.settle_within / 4, ..usual });
+    }
+
+    #[test]
+    fn what_went_and_what_never_came_change_nothing() {
+        let usual = Limits::default();
+        assert_eq!(waits_after(&[(Condition::NoZombie, true); 3]), usual);
+        assert_eq!(waits_after(&[(Condition::QueueAtLeast(1), false); 3]), usual);
+        assert_eq!(waits_after(&[(Condition::Still, false); 3]), usual);
+    }
+
+    #[test]
+    fn several_waits_of_one_enactment_count_once() {
+        let pace = Pace::new(Limits::default());
+        let left = Build::served().awaited(Condition::NoZombie, false, serving());
+        pace.learn(&left.awaited(Condition::Back(Facet::Processes), false, serving()).trace());
+        assert_eq!(*pace.limits(), Limits::default());
+    }
+}

@@ -98,13 +98,14 @@ impl Settler<'_> {
                 return Ok(failed(confirmed, (1, 1)));
             }
         }
-        let seen = format!(
-            "late once ({}), but not missing in {} enactments with more time",
-            failure.evidence.observed,
-            TRIALS + 1
-        );
-        // Where nothing could be judged any more, nothing passed.
-        let verdict = if passed { Verdict::Pass(seen) } else { Verdict::Inconclusive(seen) };
+        let (missing, again) = (&failure.evidence.observed, TRIALS + 1);
+        let verdict = if passed {
+            Verdict::Pass(format!(
+                "late once ({missing}), but not missing in {again} enactments with more time"
+            ))
+        } else {
+            Verdict::Inconclusive(format!("{missing}; {again} enactments with more time could not be judged"))
+        };
         Ok(Settled { finding: verdict.into(), counterexample: None })
     }
 

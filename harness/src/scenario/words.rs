@@ -32,7 +32,7 @@ impl fmt::Display for Step {
             Self::Occupy(endpoint) => write!(f, "let another process listen on the port ({endpoint})"),
             Self::Vacate(endpoint) => write!(f, "let the other process leave the port ({endpoint})"),
             Self::Together(steps) => {
-                f.write_str("at once: ")?;
+                f.write_str(if steps.len() > 1 { "at once: " } else { "" })?;
                 write_joined(f, steps)
             }
             Self::Await(condition) => write!(f, "wait until {condition}"),

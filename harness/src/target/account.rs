@@ -28,7 +28,7 @@ impl Account {
                 Ok(gid) => Some(Gid::from_raw(gid)),
                 Err(_) => match Group::from_name(group).map_err(failed)? {
                     Some(known) => Some(known.gid),
-                    None => return Err(format!("user {said}: there is no group {group}")),
+                    None => return Err(format!("there is no group {group:?}")),
                 },
             },
         };
@@ -42,9 +42,9 @@ impl Account {
                 Ok(Self { uid, gid, groups: vec![gid] })
             }
             (None, Some(_), None) => {
-                Err(format!("user {said}: not known here; give a group too: {said}:GID"))
+                Err(format!("user {said} is not known here; give a group too: {said}:GID"))
             }
-            (None, None, _) => Err(format!("user {said}: there is no user {user}")),
+            (None, None, _) => Err(format!("there is no user {user:?}")),
         }
     }
 
@@ -74,10 +74,10 @@ mod tests {
         assert_eq!(stranger.can_be_had(), geteuid().is_root());
         assert_eq!(Account::find("root:3999998").unwrap().groups, [Gid::from_raw(3_999_998)]);
         for (said, problem) in [
-            ("no-such-user", "user no-such-user: there is no user no-such-user"),
-            ("", "user : there is no user "),
-            ("3999999", "user 3999999: not known here; give a group too: 3999999:GID"),
-            ("root:no-such-group", "user root:no-such-group: there is no group no-such-group"),
+            ("no-such-user", "there is no user \"no-such-user\""),
+            ("", "there is no user \"\""),
+            ("3999999", "user 3999999 is not known here; give a group too: 3999999:GID"),
+            ("root:no-such-group", "there is no group \"no-such-group\""),
         ] {
             assert_eq!(Account::find(said).unwrap_err(), problem);
         }

@@ -13,6 +13,8 @@ pub(crate) mod build;
 pub mod aftermath;
 pub mod look;
 pub mod query;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use look::{Counters, Fd, FdKind, Look, Process, Socket, State};

@@ -31,16 +31,13 @@ pub(super) fn unserved_before(scenario: &Scenario, trace: &Trace) -> usize {
     let dialled = scenario.flat().find(|(_, step)| matches!(step, Step::Do(_, Act::Dial(_))));
     let Some((dial, _)) = dialled else { return 0 };
     let before = trace.before(dial);
-    let answered = |acted: &&Acted| {
+    let answered = |acted: &Acted| {
         let answer = matches!(acted.act, Act::Exchange(_) | Act::PingPong(_) | Act::Visit(_) | Act::Read);
         answer && acted.fate == Fate::Done
     };
-    let clients = scenario.clients().into_iter();
-    clients
-        .filter(|&client| {
-            before.acts(client).next().is_some() && !before.acts(client).any(|acted| answered(&acted))
-        })
-        .count()
+    let waits =
+        |client: &Client| before.acts(*client).next().is_some() && !before.acts(*client).any(answered);
+    scenario.clients().into_iter().filter(waits).count()
 }
 
 pub(super) fn was_stopped(trace: &Trace) -> bool {

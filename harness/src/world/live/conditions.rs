@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 
 use crate::error::{Attempt, Error};
+use crate::limits::Limits;
 use crate::observe::{States, Usage};
 use crate::scenario::{Condition, Facet, Instance, Who};
 use crate::trace::{Look, State, What, Window};
@@ -32,7 +33,7 @@ impl Enactor<'_> {
         let began = Instant::now();
         let starving = Starving::begin(self.clock.own());
         let mut own = self.clock.own();
-        let within = self.within(condition);
+        let within = within(condition, &self.limits, self.bounds, &self.unmet);
         let mut queued = u32::MAX;
         let mut seen;
         let met = loop {
@@ -78,25 +79,6 @@ impl Enactor<'_> {
         Ok(())
     }
 
-    fn within(&self, condition: Condition) -> Duration {
-        // What was left behind for so long already will not go now.
-        let again = condition.lingers() && self.unmet.contains(&condition);
-        let limits = if again { &self.bounds.hasty() } else { &self.limits };
-        match condition {
-            Condition::Listening(_) | Condition::Announced(_) => limits.ready_within,
-            Condition::Exited(_) | Condition::Gone(_) | Condition::PortFree => limits.stop_within,
-            Condition::QueueAtLeast(_) => limits.connect_within,
-            Condition::QueueEmpty
-            | Condition::NoZombie
-            | Condition::Zombies(_)
-            | Condition::Back(_)
-            | Condition::ServerOfGone(_)
-            | Condition::Accepted(_)
-            | Condition::Stopped(_)
-            | Condition::Still => limits.settle_within,
-        }
-    }
-
     /// Whether the condition holds. `seen` is a fresh look at everything, if there is one; if it takes one to know, it is
     /// left there.
     fn holds(
@@ -133,13 +115,7 @@ impl Enactor<'_> {
             Condition::Stopped(who) => {
                 let pids = self.resolve(who)?;
                 let look = self.glance()?;
-                // Each thread stops by itself: one that waits for a CPU could still take what comes.
-                let all_threads = !matches!(who, Who::Tree(_)) || self.observer.busy() == 0;
-                all_threads
-                    && !pids.is_empty()
-                    && pids
-                        .iter()
-                        .all(|&pid| look.process(pid).is_none_or(|process| "TtZX".contains(process.state)))
+                are_stopped(who, &pids, &look, self.observer.busy())
             }
             // See `wait_until_still`.
             Condition::Still => false,
@@ -320,6 +296,80 @@ impl Enactor<'_> {
         match nix::poll::ppoll(&mut polled, Some(timeout), None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(e) => Err(e).attempt(|| "wait a moment".to_owned()),
+        }
+    }
+}
+
+/// How long a condition is waited for, with these limits as they are now, and those bounds of the whole enactment.
+fn within(condition: Condition, limits: &Limits, bounds: &Limits, unmet: &[Condition]) -> Duration {
+    // What was left behind for so long already will not go now.
+    let again = condition.lingers() && unmet.contains(&condition);
+    let limits = if again { &bounds.hasty() } else { limits };
+    match condition {
+        Condition::Listening(_) | Condition::Announced(_) => limits.ready_within,
+        Condition::Exited(_) | Condition::Gone(_) | Condition::PortFree => limits.stop_within,
+        Condition::QueueAtLeast(_) => limits.connect_within,
+        Condition::QueueEmpty
+        | Condition::NoZombie
+        | Condition::Zombies(_)
+        | Condition::Back(_)
+        | Condition::ServerOfGone(_)
+        | Condition::Accepted(_)
+        | Condition::Stopped(_)
+        | Condition::Still => limits.settle_within,
+    }
+}
+
+/// Whether all of these are stopped or dead; `busy` tasks of the target could run.
+fn are_stopped(who: Who, pids: &[i32], look: &Look, busy: u32) -> bool {
+    // Each thread stops by itself: one that waits for a CPU could still take what comes.
+    let all_threads = busy == 0 || !matches!(who, Who::Tree(_));
+    let stopped = |&pid: &i32| look.process(pid).is_none_or(|process| "TtZX".contains(process.state));
+    all_threads && !pids.is_empty() && pids.iter().all(stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Client;
+    use crate::trace::build::{SERVER, process, serving};
+
+    const FIRST: Instance = Instance(0);
+
+    #[test]
+    fn a_stopped_tree_has_no_task_that_could_run() {
+        let (tree, acceptor) = (Who::Tree(FIRST), Who::Acceptor(FIRST));
+        let look = |state| {
+            let mut look = serving();
+            look.processes[0].state = state;
+            look
+        };
+        assert!(are_stopped(tree, &[SERVER], &look('T'), 0));
+        assert!(!are_stopped(tree, &[SERVER], &look('T'), 1), "a thread may still run");
+        assert!(are_stopped(acceptor, &[SERVER], &look('T'), 1), "the others were not told to stop");
+        assert!(!are_stopped(tree, &[SERVER], &look('S'), 0));
+        assert!(!are_stopped(tree, &[], &look('T'), 0), "nobody was told to stop");
+        let mut two = look('T');
+        two.processes.push(process(3, SERVER, &[]));
+        assert!(!are_stopped(tree, &[SERVER, 3], &two, 0));
+        assert!(are_stopped(tree, &[SERVER, 4], &two, 0), "who has gone takes nothing any more");
+    }
+
+    #[test]
+    fn what_was_left_behind_is_not_waited_for_as_long_again() {
+        let (bounds, slow) = (Limits::default(), Limits::default().scaled(2.0));
+        let long = slow.settle_within;
+        let short = bounds.hasty().settle_within;
+        let back = Condition::Back(Facet::Processes);
+        let gone = Condition::ServerOfGone(Client(1));
+        for lingering in [Condition::NoZombie, back, gone] {
+            assert_eq!(within(lingering, &slow, &bounds, &[]), long);
+            assert_eq!(within(lingering, &slow, &bounds, &[lingering]), short);
+        }
+        let other = Condition::Back(Facet::Descriptors);
+        assert_eq!(within(back, &slow, &bounds, &[other]), long, "another thing was left");
+        for coming in [Condition::Still, Condition::QueueEmpty, Condition::Accepted(Client(0))] {
+            assert_eq!(within(coming, &slow, &bounds, &[coming]), long, "this may still come");
         }
     }
 }
