@@ -39,7 +39,7 @@ use conclude::Conclusions;
 use expect::Expecting;
 pub use outcomes::unjudged;
 use outcomes::{notes, outcomes};
-use pace::Pace;
+use pace::{Pace, Patience};
 use pool::{Pool, Source};
 use settle::{Settled, Settler};
 use workers::workers;
@@ -302,16 +302,15 @@ impl Run<'_> {
         (tallies, concluded): (&[Tally], &mut Conclusions<'_>),
         tell: &mut dyn FnMut(Progress<'_>),
     ) {
-        let unsettled: Vec<(usize, Unsettled)> = tallies
-            .iter()
-            .enumerate()
-            .filter_map(|(index, tally)| Some((index, unsettled(tally)?)))
-            .collect();
-        tell(Progress::Confirming { clauses: unsettled.len() });
+        let numbered = tallies.iter().enumerate();
+        let unsettled: Vec<(usize, Unsettled)> =
+            numbered.filter_map(|(index, tally)| Some((index, unsettled(tally)?))).collect();
         let indexes: Vec<usize> = unsettled.iter().map(|(index, _)| *index).collect();
-        let limits = Arc::new(self.options.limits());
+        tell(Progress::Confirming { clauses: indexes.len() });
+        let patience = Arc::new(Patience::new(self.options.limits()));
         let jobs = unsettled.into_iter().map(|(index, unsettled)| {
-            let (target, profile, limits) = (Arc::clone(target), Arc::clone(profile), Arc::clone(&limits));
+            let (target, profile, patience) =
+                (Arc::clone(target), Arc::clone(profile), Arc::clone(&patience));
             let (clause, shrink_within) = (plan[index].clause, self.options.shrink_within);
             let untried = tallies[index].untried.clone();
             move |world: &mut dyn World| {
@@ -319,7 +318,7 @@ impl Run<'_> {
                     clause,
                     target: &target,
                     profile: &profile,
-                    limits: &limits,
+                    patience: &patience,
                     untried: &untried,
                     shrink_within,
                     legal: false,

@@ -1,6 +1,6 @@
-//! How long the first round waits for what a server leaves behind.
+//! How long a server is waited for, by what it has shown so far.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::limits::Limits;
 use crate::trace::{Trace, What};
@@ -9,6 +9,8 @@ use crate::trace::{Trace, What};
 const ENOUGH: u32 = 2;
 /// Enactments in which a deadline passed, before more are enacted at once.
 const IDLE: u32 = 8;
+/// Clauses that a server has failed by what it owes, before it is waited for no longer than usual.
+const HOPELESS: u32 = 10;
 /// How much less.
 const HURRY: f64 = 0.25;
 
@@ -49,6 +51,44 @@ impl Pace {
     }
 }
 
+/// The bounds of a second look. They are patient with a server that may be slow: not with one that has missed what it owes
+/// again and again, however long it was waited for, and was never merely late.
+#[derive(Debug)]
+pub(super) struct Patience {
+    usual: Limits,
+    missing: AtomicU32,
+    late: AtomicBool,
+}
+
+impl Patience {
+    pub(super) fn new(usual: Limits) -> Self {
+        Self { usual, missing: AtomicU32::new(0), late: AtomicBool::new(false) }
+    }
+
+    pub(super) fn usual(&self) -> &Limits {
+        &self.usual
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let patient = self.usual.patient();
+        if self.missing.load(Ordering::Relaxed) < HOPELESS || self.late.load(Ordering::Relaxed) {
+            patient
+        } else {
+            Limits { misses_max: patient.misses_max, ..self.usual.clone() }
+        }
+    }
+
+    /// What was missing is missing again.
+    pub(super) fn missed(&self) {
+        self.missing.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It came.
+    pub(super) fn was_late(&self) {
+        self.late.store(true, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +126,28 @@ mod tests {
         let left = Build::served().awaited(Condition::NoZombie, false, serving());
         pace.learn(&left.awaited(Condition::Back(Facet::Processes), false, serving()).trace());
         assert_eq!(*pace.limits(), Limits::default());
+    }
+
+    #[test]
+    fn who_owes_everything_is_no_longer_waited_for_four_times_as_long() {
+        let (usual, patience) = (Limits::default(), Patience::new(Limits::default()));
+        for _ in 0..HOPELESS {
+            assert_eq!(patience.limits(), usual.patient());
+            patience.missed();
+        }
+        assert_eq!(patience.limits().reply_within, usual.reply_within);
+        patience.was_late();
+        assert_eq!(patience.limits(), usual.patient());
+    }
+
+    #[test]
+    fn more_is_enacted_at_once_where_deadlines_pass_in_many_enactments() {
+        let pace = Pace::new(Limits::default());
+        let missed = Build::served().awaited(Condition::Still, false, serving()).trace();
+        for _ in 0..IDLE {
+            assert!(!pace.is_idle());
+            pace.learn(&missed);
+        }
+        assert!(pace.is_idle());
     }
 }

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::outcome::{Counterexample, Failure, Finding};
 use crate::profile::Profile;
+use crate::run::pace::Patience;
 use crate::run::shrink::{Walk, paced};
 use crate::scenario::Scenario;
 use crate::trace::{Trace, What};
@@ -30,13 +31,16 @@ const EVER: (u32, u32) = (4, 4);
 const REPEATS: u32 = 2;
 /// Further enactments that tell a slow server from one that fails now and then.
 const TRIALS: u32 = 4;
+/// After so long a smaller scenario is no longer asked to confirm the failure, and lateness is no longer told from
+/// absence by further trials than one.
+const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 /// What settles a clause.
 pub(super) struct Settler<'a> {
     pub(super) clause: &'static Clause,
     pub(super) target: &'a TargetCommand,
     pub(super) profile: &'a Profile,
-    pub(super) limits: &'a Limits,
+    pub(super) patience: &'a Patience,
     /// Scenarios that nobody has enacted, since this clause had failed before.
     pub(super) untried: &'a [Scenario],
     pub(super) shrink_within: Duration,
@@ -57,7 +61,7 @@ impl Settler<'_> {
     /// What must never happen counts once seen. What is missing counts if it is missing again with four times the
     /// deadline; else see [`Settler::late`].
     pub(super) fn failure(&self, world: &mut dyn World, failure: Failure) -> Result<Settled, Error> {
-        let kind = failure.evidence.kind;
+        let (began, kind) = (Instant::now(), failure.evidence.kind);
         let mut smaller = self.shrink(world, failure.clone())?;
         // The smallest one may fail less often than those before it: then one of them stands.
         let last = smaller.len() - 1;
@@ -67,39 +71,51 @@ impl Settler<'_> {
         tried.sort_unstable_by_key(|&at| std::cmp::Reverse(at));
         tried.dedup();
         for at in tried {
+            if trials > 0 && began.elapsed() >= SECOND_LOOK {
+                break;
+            }
             let candidate = smaller.swap_remove(at);
             let (failures, again) = self.repeat(world, &candidate, kind)?;
             if let Some(confirmed) = again {
+                if kind == Kind::Missing {
+                    self.patience.missed();
+                }
                 return Ok(failed(confirmed, (failures + 1, repeats(kind) + 1)));
             }
             trials += repeats(kind);
         }
         match kind {
             Kind::Seen => Ok(failed(failure, (1, 1 + trials))),
-            Kind::Missing => self.late(world, &failure),
+            Kind::Missing => self.late(world, &failure, began),
         }
     }
 
     /// Settles what was missing, but came when there was more time: a server that is late is slow, and passes. One that
     /// now and then never does what it should is found by more enactments, each with as much time.
-    fn late(&self, world: &mut dyn World, failure: &Failure) -> Result<Settled, Error> {
+    fn late(&self, world: &mut dyn World, failure: &Failure, began: Instant) -> Result<Settled, Error> {
         let mut passed = false;
+        let mut again = 1;
         for trial in 1..=TRIALS {
-            let (verdict, trace) = self.enact(world, &failure.scenario, &self.limits.patient())?;
+            if trial > 1 && began.elapsed() >= SECOND_LOOK {
+                break;
+            }
+            again += 1;
+            let (verdict, trace) = self.enact(world, &failure.scenario, &self.patience.limits())?;
             passed |= matches!(verdict, Verdict::Pass(_));
             if let Some(confirmed) = confirmed(&failure.scenario, verdict, trace) {
                 return Ok(failed(confirmed, (2, 2 + trial)));
             }
         }
         for scenario in self.untried {
-            let (verdict, trace) = self.enact(world, scenario, &self.limits.patient())?;
+            let (verdict, trace) = self.enact(world, scenario, &self.patience.limits())?;
             passed |= matches!(verdict, Verdict::Pass(_));
             if let Some(confirmed) = confirmed(scenario, verdict, trace) {
                 return Ok(failed(confirmed, (1, 1)));
             }
         }
-        let (missing, again) = (&failure.evidence.observed, TRIALS + 1);
+        let missing = &failure.evidence.observed;
         let verdict = if passed {
+            self.patience.was_late();
             Verdict::Pass(format!(
                 "late once ({missing}), but not missing in {again} enactments with more time"
             ))
@@ -111,7 +127,7 @@ impl Settler<'_> {
 
     /// Settles a doubt: one more enactment, with patience.
     pub(super) fn doubt(&self, world: &mut dyn World, scenario: &Scenario) -> Result<Settled, Error> {
-        let (verdict, trace) = self.enact(world, scenario, &self.limits.patient())?;
+        let (verdict, trace) = self.enact(world, scenario, &self.patience.limits())?;
         match verdict {
             Verdict::Fail(evidence) => {
                 self.failure(world, Failure { scenario: scenario.clone(), trace, evidence })
@@ -128,8 +144,8 @@ impl Settler<'_> {
         kind: Kind,
     ) -> Result<(u32, Option<Failure>), Error> {
         let limits = match kind {
-            Kind::Seen => self.limits.clone(),
-            Kind::Missing => self.limits.patient(),
+            Kind::Seen => self.patience.usual().clone(),
+            Kind::Missing => self.patience.limits(),
         };
         let mut failures = 0;
         let mut last = None;
@@ -147,7 +163,7 @@ impl Settler<'_> {
     /// failures on the way there, the first one first.
     fn shrink(&self, world: &mut dyn World, failure: Failure) -> Result<Vec<Failure>, Error> {
         let began = Instant::now();
-        let hasty = self.limits.scaled(HASTE);
+        let hasty = self.patience.usual().scaled(HASTE);
         let is_over = || began.elapsed() >= self.shrink_within;
         let mut smaller = vec![failure];
         // What came after the first thing missed has only more to wait for.

@@ -13,6 +13,7 @@ use crate::outcome::{Counterexample, Failure};
 use crate::plan::Options;
 use crate::profile::Profile;
 use crate::run::baseline::{self, Baseline};
+use crate::run::pace::Patience;
 use crate::run::pool::{Pool, Source};
 use crate::run::settle::Settler;
 use crate::scenario::{Ranges, Scenario};
@@ -329,14 +330,14 @@ impl Under<'_> {
         let failure = Failure { scenario, trace, evidence };
         tell(Event::Failed(&self.case(clause.id, &failure, (1, 1), index, result)));
         let (target, profile) = (result.target.clone(), Arc::clone(&self.profile));
-        let limits = self.campaign.options.limits();
+        let patience = Patience::new(self.campaign.options.limits());
         let shrink_within = self.campaign.options.shrink_within;
         let job = move |world: &mut dyn World| {
             let settler = Settler {
                 clause,
                 target: &target,
                 profile: &profile,
-                limits: &limits,
+                patience: &patience,
                 untried: &[],
                 shrink_within,
                 legal: lives,

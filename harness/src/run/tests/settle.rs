@@ -6,6 +6,7 @@ use crate::clause::{Clause, ClauseId, Level};
 use crate::command::TargetCommand;
 use crate::limits::Limits;
 use crate::outcome::{Failure, Status};
+use crate::run::pace::Patience;
 use crate::run::settle::{Settled, Settler};
 use crate::run::tests::scripted::Scripted;
 use crate::scenario::{Condition, Instance, Scenario, Step};
@@ -60,11 +61,12 @@ fn scenario() -> Scenario {
 /// Settles what was seen first, by these further enactments and no others.
 fn settled(first: &Trace, then: &[Play], untried: &[Scenario]) -> Settled {
     let (target, limits) = (TargetCommand::new("srv"), Limits::default());
+    let patience = Patience::new(limits.clone());
     let settler = Settler {
         clause: &REAPED,
         target: &target,
         profile: &profile(),
-        limits: &limits,
+        patience: &patience,
         untried,
         shrink_within: Duration::ZERO,
         legal: false,
