@@ -255,4 +255,6 @@ fn strict_makes_a_failure_of_a_warning() {
     assert!(text.starts_with("FAIL listen.value (SHOULD"), "{text}");
     assert!(text.contains("why        A short queue"), "{text}");
     check(&report, &QUIET, "conforms in 1 clause, 1 SHOULD fails, 3.1 s\n");
+    let alone = sample::report(vec![sample::warned()]);
+    check(&alone, &QUIET, "conforms: no MUST fails, 1 SHOULD fails, 3.1 s\n");
 }

@@ -149,6 +149,11 @@ impl Tally {
                     1 => ", 1 SHOULD fails".to_owned(),
                     n => format!(", {n} SHOULD fail"),
                 };
+                // So ends the command that shows one failed SHOULD again.
+                let nothing_passed = counts.pass + counts.host == 0 && counts.should_fail > 0;
+                if nothing_passed {
+                    return format!("conforms: no MUST fails{warned}");
+                }
                 format!("conforms in {clauses}{warned}")
             }
             Conformance::DoesNotConform if counts.fail() == 0 => {
