@@ -161,7 +161,7 @@ impl Enactor<'_> {
             None => self.look()?,
         };
         let look = seen.insert(look);
-        let patient = began.elapsed() > self.limits.settle_within;
+        let patient = began.elapsed() > self.limits.reply_within;
         Ok(self.listens_as_told(look, instance) || (patient && look.listening(instance).next().is_some()))
     }
 
