@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 /// A client that does not read costs nothing.
 pub(super) static BACKPRESSURE_DOES_NOT_SPIN: Clause = Clause {
     id: ClauseId("echo.backpressure-does-not-spin"),
-    level: Level::Must,
+    level: Level::Should,
     requirement: "The server does not keep a CPU busy while a client does not read.",
     why: "One client that stops reading then costs a core for as long as it stays, and a few of them cost all. The classic \
           bugs are to try a non-blocking write again at once when it says EAGAIN, and to go on asking poll for input that \
