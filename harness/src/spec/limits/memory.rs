@@ -107,20 +107,32 @@ fn grows_in_memory(sizes: &[Sized<'_>]) -> bool {
     added(sizes, |process| process.rss_kib).all(|(visits, kib)| visits > 0 && kib >= visits * GENEROUS_KIB)
 }
 
-/// KiB of address space for each client, if each of three batches of different sizes added as much for each of its
-/// clients: stacks of threads that have ended, and mappings that nobody touches. Runtimes reserve in steps, which do not
-/// keep to these proportions; a pool that still grows has more threads.
+/// KiB of address space for each client, if three batches of different sizes added as much for each of their clients:
+/// stacks of threads that have ended, and mappings that nobody touches. Besides, glibc and other allocators reserve arenas
+/// of 64 MiB; they alone are no growth. A pool that still grows has more threads.
 fn grows_in_addresses(sizes: &[Sized<'_>]) -> Option<u64> {
+    const ARENA_KIB: u64 = 64 << 10;
+    /// What a heap may grow by meanwhile.
+    const NOISE_KIB: u64 = 512;
     /// Stacks of threads are larger, and what one client leaves in a heap is smaller.
     const LEAST_KIB: u64 = 64;
     let batches: Vec<(u64, u64)> = added(sizes, |process| process.vm_kib).collect();
     let differ = batches.len() >= 3 && batches.windows(2).all(|pair| pair[0].0 != pair[1].0);
-    let more_threads = sizes.last()?.1.threads > sizes.first()?.1.threads;
-    let total: (u64, u64) = batches.iter().fold((0, 0), |sum, batch| (sum.0 + batch.0, sum.1 + batch.1));
-    let each = total.1.checked_div(total.0)?;
-    let proportional =
-        |&(visits, kib): &(u64, u64)| visits > 0 && kib.abs_diff(visits * each) * 20 <= visits * each;
-    (differ && !more_threads && each >= LEAST_KIB && batches.iter().all(proportional)).then_some(each)
+    if !differ || sizes.last()?.1.threads > sizes.first()?.1.threads {
+        return None;
+    }
+    let besides_arenas = |kib: u64| (kib % ARENA_KIB).min(ARENA_KIB - kib % ARENA_KIB);
+    if batches.iter().all(|(_, kib)| besides_arenas(*kib) <= NOISE_KIB) {
+        return None;
+    }
+    let (visits, first) = batches[0];
+    let candidates = (0..=first / ARENA_KIB).filter_map(|n| (first - n * ARENA_KIB).checked_div(visits));
+    candidates.filter(|each| *each >= LEAST_KIB).find(|each| {
+        batches.iter().all(|&(visits, kib)| {
+            let owed = visits * each;
+            kib + NOISE_KIB >= owed && besides_arenas(kib.abs_diff(owed)) <= NOISE_KIB
+        })
+    })
 }
 
 fn living(look: &Look, pid: i32) -> Option<&Process> {
@@ -174,6 +186,8 @@ mod tests {
         assert!(matches!(with(linear, 36), Verdict::Pass(_)), "a pool that grows");
         let arenas = [9000, 9000 + 65_536, 9000 + 2 * 65_536, 9000 + 3 * 65_536];
         assert!(matches!(with(arenas, 1), Verdict::Pass(_)), "one step for each batch");
+        let both = [9000, stacks[0] + 65_536, stacks[1] + 65_536, stacks[2] + 3 * 65_536];
+        assert!(matches!(with(both, 1), Verdict::Fail(_)), "stacks beside arenas");
         assert!(matches!(with([9000, 9500, 9500, 9500], 1), Verdict::Pass(_)));
         assert!(matches!(with([0; 4], 1), Verdict::Pass(_)), "not looked at");
     }

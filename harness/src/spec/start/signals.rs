@@ -77,7 +77,7 @@ fn with_sigpipe(profile: &Profile) -> BoxedStrategy<Scenario> {
     let steps = client_leaves_writer(FIRST, Disposition::Default).into_iter().chain(between);
     let mut steps: Vec<Step> = steps.chain(client_leaves_writer(SECOND, Disposition::Ignored)).collect();
     steps.extend(profile.forks.then_some(Step::Await(Condition::ServerOfGone(leaver(SECOND)))));
-    steps.push(watch(profile));
+    steps.extend([Step::Await(Condition::Still), watch(profile)]);
     Just(Scenario { steps }).boxed()
 }
 
@@ -156,6 +156,9 @@ fn survives_sigpipe(scenario: &Scenario, trace: &Trace) -> Verdict {
                     format!("it {exit}"),
                 ));
             }
+            let stopped = Condition::Stopped(Who::Tree(instance));
+            let held = trace.awaited(stopped).is_some_and(|(met, _)| met);
+            witness(held, "the server was not held until the client had left")?;
             let visitors: Vec<_> = clients.iter().filter(|client| !left(client)).copied().collect();
             trace.all_served(&visitors)?;
             for client in clients.iter().filter(left) {
@@ -262,7 +265,8 @@ mod tests {
     }
 
     fn left_writer(before: Look) -> Build {
-        Build::served().visited(0).looked(before).acted(1, Act::Reset, |acted| acted.sent = 9)
+        let stopped = Condition::Stopped(Who::Tree(FIRST));
+        Build::served().visited(0).awaited(stopped, true, before).acted(1, Act::Reset, |acted| acted.sent = 9)
     }
 
     fn judged(build: Build) -> Verdict {
