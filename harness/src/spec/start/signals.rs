@@ -255,12 +255,13 @@ mod tests {
             before.processes.push(process(7, SERVER, &[101]));
             after.processes.push(process(7, SERVER, holder));
             let gone = Condition::ServerOfGone(leaver(FIRST));
-            judged(left_writer(before).visited(2).awaited(gone, false, after))
+            judged(left_writer(before).visited(2).visited(3).awaited(gone, false, after))
         };
         assert!(matches!(goes_on(&[101]), Verdict::Fail(e) if e.kind == Kind::Missing));
         assert!(matches!(goes_on(&[]), Verdict::Pass(_)), "a child that is used again");
-        let spins =
-            (0..3).fold(left_writer(serving()).visited(2), |build, _| build.window(99_000)).looked(serving());
+        let spins = (0..3)
+            .fold(left_writer(serving()).visited(2).visited(3), |build, _| build.window(99_000))
+            .looked(serving());
         assert!(matches!(judged(spins), Verdict::Fail(e) if e.kind == Kind::Missing));
     }
 
