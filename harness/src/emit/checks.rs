@@ -29,6 +29,7 @@ const TABLE: &[(&str, &[Check])] = &[
     ("echo.prompt", &[]),
     ("echo.log-clean", &[]),
     ("echo.backpressure-blocks", &[]),
+    ("echo.backpressure-does-not-spin", &[]),
     ("echo.no-crash", &[Service, Lives, Latecomer]),
     ("echo.", &[Service]),
     ("close.no-close-wait", &[Connections]),

@@ -191,6 +191,7 @@ mod tests {
                 threads: 1,
                 cpu_ns,
                 delay_ns: 1,
+                vm_kib: 0,
                 rss_kib: 0,
                 uid: 0,
                 ignored: 0,

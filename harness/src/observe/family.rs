@@ -111,6 +111,7 @@ mod tests {
             threads: 1,
             cpu_ns: 0,
             delay_ns: 0,
+            vm_kib: 0,
             rss_kib: 0,
             uid: 0,
             ignored: 0,

@@ -16,6 +16,7 @@ pub(super) struct Stat {
     pub(super) reaped_ticks: u64,
     pub(super) threads: u32,
     pub(super) started: u64,
+    pub(super) vm_bytes: u64,
     pub(super) rss_pages: u64,
 }
 
@@ -37,6 +38,7 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
         reaped_ticks: positive(16).unwrap_or(0) + positive(17).unwrap_or(0),
         threads: positive(20).and_then(|value| u32::try_from(value).ok()).unwrap_or(1),
         started: fields.get(22 - 3)?.parse().ok()?,
+        vm_bytes: positive(23).unwrap_or(0),
         rss_pages: positive(24).unwrap_or(0),
     })
 }
@@ -128,6 +130,7 @@ mod tests {
             reaped_ticks: 50,
             threads: 5,
             started: 98765,
+            vm_bytes: 2_494_464,
             rss_pages: 252,
         };
         assert_eq!(stat, expected);

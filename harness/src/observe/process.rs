@@ -80,6 +80,7 @@ fn process(pid: i32, stat: Stat, state: char, usage: Usage) -> Process {
         threads: stat.threads,
         cpu_ns: usage.cpu_ns,
         delay_ns: usage.delay_ns,
+        vm_kib: stat.vm_bytes / 1024,
         rss_kib: stat.rss_pages.saturating_mul(rustix::param::page_size() as u64 / 1024),
         uid: 0,
         ignored: 0,

@@ -191,6 +191,7 @@ pub(crate) fn process(pid: i32, ppid: i32, inodes: &[u64]) -> Process {
         threads: 1,
         cpu_ns: 0,
         delay_ns: 0,
+        vm_kib: 9000,
         rss_kib: 1000,
         uid: 1000,
         ignored: 0,

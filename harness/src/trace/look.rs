@@ -40,6 +40,9 @@ pub struct Process {
     pub cpu_ns: u64,
     /// Time spent waiting for a CPU in nanoseconds, of all living threads.
     pub delay_ns: u64,
+    /// Address space in KiB (VmSize); 0 in traces of versions that did not look.
+    #[serde(default)]
+    pub vm_kib: u64,
     /// Resident memory in KiB.
     pub rss_kib: u64,
     /// Effective user id.

@@ -108,8 +108,27 @@ pub(in crate::spec) fn leave_while_it_sends(profile: &Profile) -> BoxedStrategy<
             }
         }
     }
+    steps.push(Step::Quiet);
+    steps.extend(reset_before_the_answer(3));
     steps.extend([Step::Quiet, visit(100), visit(101), Step::Await(Condition::Back(Facet::Connections))]);
     Just(Scenario::launched(setting, steps)).boxed()
+}
+
+/// A client sends to a stopped server, half-closes and resets. The kernel keeps what was sent for the server to read,
+/// and its first write meets EPIPE and SIGPIPE: a blocked write, or one without a half-close, meets ECONNRESET alone.
+fn reset_before_the_answer(client: u32) -> Vec<Step> {
+    let tree = Who::Tree(Instance(0));
+    let mut steps = come(client).to_vec();
+    steps.extend([
+        Step::Signal(tree, Sig::Stop),
+        Step::Await(Condition::Stopped(tree)),
+        // Little enough that the end of the stream has come, too.
+        act(client, Act::Send(Payload::of(4_000))),
+        act(client, Act::HalfClose),
+        act(client, Act::Reset),
+        Step::Signal(tree, Sig::Cont),
+    ]);
+    steps
 }
 
 /// The server is stopped until the client has gone, so that it finds much input, and nobody who would take the answers.

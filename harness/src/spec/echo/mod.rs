@@ -8,6 +8,7 @@ use crate::clause::Clause;
 mod bytes;
 mod cuts;
 mod pressure;
+mod rest;
 mod text;
 mod turns;
 
@@ -27,6 +28,7 @@ pub const CLAUSES: &[&Clause] = &[
     &pressure::SLOW_READER,
     &pressure::ZERO_WINDOW,
     &pressure::SHORT_WRITES_CONTINUED,
+    &rest::BACKPRESSURE_DOES_NOT_SPIN,
     &cuts::PROMPT,
     &turns::ISOLATION,
     &turns::CONTINUES,

@@ -92,7 +92,8 @@ const HALF_CLOSED_LEN: u64 = 16 * 3100;
 /// side by side.
 pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     let setting = Setting { buffers: Some(16_384), ..Setting::default() };
-    let pause = Step::Watch(profile.effort.pick(200, 250, 5000), 1);
+    // Longer than a probe takes to come, in windows enough to tell a spin from a burst.
+    let pause = Step::Watch(profile.effort.pick(70, 85, 1700), 3);
     let visitors = [3, 4].map(|client| act(client, Act::Visit(Payload::greeting())));
     let lives = stuck_lives(profile);
     let mut steps = vec![Step::Look];
@@ -162,9 +163,12 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
 
 /// Acts that sent without reading, and left much unread.
 fn unread(trace: &Trace) -> impl Iterator<Item = &Acted> {
-    trace.all_acts().filter(|acted| {
-        matches!(acted.act, Act::Stall { .. } | Act::Send(_)) && acted.sent >= acted.received + (32 << 10)
-    })
+    trace.all_acts().filter(|acted| matches!(acted.act, Act::Stall { .. } | Act::Send(_)) && is_unread(acted))
+}
+
+/// Whether the client had much left to read.
+pub(super) fn is_unread(acted: &Acted) -> bool {
+    acted.sent >= acted.received + (32 << 10)
 }
 
 fn backpressure_blocks(scenario: &Scenario, trace: &Trace) -> Verdict {

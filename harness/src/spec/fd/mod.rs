@@ -147,6 +147,12 @@ fn no_growth(scenario: &Scenario, trace: &Trace) -> Verdict {
                 format!("{} before, {} after", came.before, came.after),
             ));
         }
+        if let Some(counts) = steady_growth(trace, &came) {
+            return Err(Verdict::missing(
+                format!("descriptors come to rest in {}", count(came.visits, "connection")),
+                format!("{} before, {counts} meanwhile, {} after", came.before, came.after),
+            ));
+        }
         Ok(format!(
             "{}, {} descriptors before and {} after",
             count(came.visits, "connection"),
@@ -156,9 +162,35 @@ fn no_growth(scenario: &Scenario, trace: &Trace) -> Verdict {
     })
 }
 
+/// The least descriptors seen in each quarter of the looks after the mark, in words, if they grow from each quarter to
+/// the next: a pool that settles, and a client that is still being let go, do not do that. Nor does a pool of threads
+/// that open something of their own: it has more threads in the end.
+fn steady_growth(trace: &Trace, came: &Growth<'_>) -> Option<String> {
+    const QUARTERS: usize = 4;
+    let threads = |look: &Look| look.acceptor(Instance(0)).map_or(0, |process| process.threads);
+    let mark = trace.mark()?;
+    if came.grew < QUARTERS || threads(came.last) > threads(mark) {
+        return None;
+    }
+    let is_mark = |what: &What| matches!(what, What::Looked { mark: true, .. });
+    let from = trace.events.iter().rposition(|event| is_mark(&event.what))?;
+    let counts: Vec<usize> = trace.events[from + 1..]
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Looked { look, .. } => Some(Facet::Descriptors.count(look, Instance(0), trace.port())),
+            _ => None,
+        })
+        .collect();
+    let quarters: Vec<_> = counts.chunks_exact((counts.len() / QUARTERS).max(1)).take(QUARTERS).collect();
+    let least: Vec<usize> = quarters.iter().filter_map(|quarter| quarter.iter().min().copied()).collect();
+    let grows = least.len() == QUARTERS && least.windows(2).all(|pair| 0 < pair[0] && pair[0] < pair[1]);
+    grows.then(|| least.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Process;
     use crate::trace::build::{Build, LISTENER, SERVER, process, serving};
 
     fn left_behind(visits: u32, descriptors: u64) -> Verdict {
@@ -183,6 +215,35 @@ mod tests {
     fn a_descriptor_for_each_client_is_one() {
         assert!(matches!(left_behind(30, 30), Verdict::Fail(_)));
         assert!(matches!(left_behind(4, 4), Verdict::Fail(_)));
+    }
+
+    /// So many descriptors at looks after every third connection, and at the end; so many threads at the end.
+    fn seen(counts: &[u64], last: u64, threads: u32) -> Verdict {
+        let holding = |n: u64, threads: u32| {
+            let held: Vec<u64> = (LISTENER..LISTENER + n).collect();
+            let mut look = serving();
+            look.processes = vec![Process { threads, ..process(SERVER, 1, &held) }];
+            look
+        };
+        let round = |build: Build, &n: &u64| (0..3).fold(build, Build::visited).looked(holding(n, 1));
+        let build = counts.iter().fold(Build::served().marked(holding(1, 1)), round);
+        let trace =
+            build.awaited(Condition::Back(Facet::Descriptors), last == 1, holding(last, threads)).trace();
+        no_growth(&Scenario::served([]), &trace)
+    }
+
+    #[test]
+    fn a_slow_leak_grows_all_the_time_and_a_pool_or_a_late_close_does_not() {
+        let slow = [1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7];
+        assert!(matches!(seen(&slow, 7, 1), Verdict::Fail(_)));
+        assert!(matches!(seen(&slow, 7, 7), Verdict::Pass(_)), "a pool of threads");
+        assert!(matches!(seen(&slow, 1, 1), Verdict::Pass(_)), "closed late");
+        let settles = [3, 4, 5, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7];
+        assert!(matches!(seen(&settles, 7, 1), Verdict::Pass(_)));
+        assert!(
+            matches!(seen(&[1, 9], 7, 1), Verdict::Fail(_) | Verdict::Pass(_)),
+            "too few looks do not panic"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::trace::{Acted, Trace, What};
 use crate::verdict::Verdict;
 
 pub mod clients;
+mod memory;
 pub mod resources;
 
 /// The family, in the order in which it is told.
@@ -20,7 +21,7 @@ pub const CLAUSES: &[&Clause] = &[
     &clients::LIMIT_WITHOUT_LOSS,
     &clients::IDLE_CLIENTS_HOLD_NOBODY,
     &clients::CLIENTS_RECORDED,
-    &resources::MEMORY_BOUNDED,
+    &memory::MEMORY_BOUNDED,
     &clients::TINY_BUFFERS,
     &resources::FULL_DISK_LOG,
     &resources::SMALL_STACK,

@@ -6,10 +6,10 @@ use proptest::strategy::{BoxedStrategy, Just};
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Amount, Condition, Facet, Payload, Resource, Scenario, Setting, Step, To, Who};
+use crate::scenario::{Act, Amount, Condition, Payload, Resource, Scenario, Setting, Step, To, Who};
 use crate::spec::limits::{FIRST, LATER, each, serves_after, started, visit};
-use crate::trace::query::{count, judge, name, witness};
-use crate::trace::{Fate, Look, Trace, What};
+use crate::trace::query::{count, judge, witness};
+use crate::trace::{Fate, Trace, What};
 use crate::verdict::Verdict;
 
 /// Clients that wait while no descriptor is left do not end the service.
@@ -37,19 +37,6 @@ pub static PROCESSES_RECOVER: Clause = Clause {
     needs: &[Need::ProcessLimit, Need::Lasting, Need::Echo],
     scenarios: |profile| exhausted(profile, Resource::Processes),
     check: |scenario, trace| recovers(scenario, trace, Resource::Processes),
-};
-
-/// Clients that have left leave no memory behind.
-pub static MEMORY_BOUNDED: Clause = Clause {
-    id: ClauseId("limits.memory-bounded"),
-    level: Level::Should,
-    requirement: "The server does not use more memory for each client that it has ever served.",
-    why: "A buffer that is not freed when its client leaves is invisible for a day and fatal after a month, when the \
-          kernel ends the server for want of memory.",
-    citations: &["POSIX.1-2024 free", "proc_pid_status(5) VmRSS"],
-    needs: &[Need::Lasting, Need::Echo],
-    scenarios: batches_of_visits,
-    check: memory_does_not_grow,
 };
 
 /// A log that can no longer be written stops nobody.
@@ -118,16 +105,6 @@ fn exhausted(profile: &Profile, resource: Resource) -> BoxedStrategy<Scenario> {
         .boxed()
 }
 
-fn batches_of_visits(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let visits = profile.effort.pick(8, 12, 60);
-    let batch = || {
-        let back = Step::Await(Condition::Back(Facet::Connections));
-        (0..visits).map(|_| visit(0)).chain([back])
-    };
-    let warm = (0..4).map(|_| visit(0)).chain([Step::Mark]);
-    fixed(warm.chain(batch()).chain(batch()).chain(batch()))
-}
-
 fn recovers(scenario: &Scenario, trace: &Trace, resource: Resource) -> Verdict {
     judge(|| {
         started(scenario, trace, Some(resource))?;
@@ -158,51 +135,6 @@ fn recovers(scenario: &Scenario, trace: &Trace, resource: Resource) -> Verdict {
 /// The Go runtime starts threads when it sees fit, and ends the program if it cannot: no fault of the server's code.
 fn runtime_gave_up(trace: &Trace) -> bool {
     trace.output.iter().any(|output| output.stderr.text().contains("failed to create new OS thread"))
-}
-
-fn memory_does_not_grow(scenario: &Scenario, trace: &Trace) -> Verdict {
-    /// Less than this for each visit is noise: allocators, caches, and garbage that nobody has collected yet.
-    const GENEROUS_KIB: u64 = 160;
-    judge(|| {
-        started(scenario, trace, None)?;
-        let mark =
-            trace.mark().ok_or_else(|| Verdict::Inconclusive("nobody looked after the warm-up".into()))?;
-        let mut looks = vec![(0, mark)];
-        let mut visits = 0_u64;
-        let after =
-            trace.events.iter().skip_while(|event| !matches!(event.what, What::Looked { mark: true, .. }));
-        for event in after {
-            match &event.what {
-                What::Acted(acted) if matches!(acted.act, Act::Visit(_)) && acted.fate == Fate::Done => {
-                    visits += 1
-                }
-                What::Awaited { look, .. } => looks.push((visits, look)),
-                _ => {}
-            }
-        }
-        witness(looks.len() > 2 && visits >= 16, "too few clients were served to tell growth from noise")?;
-        for process in mark.of(FIRST) {
-            let sizes: Option<Vec<_>> =
-                looks.iter().map(|(n, look)| Some((*n, resident(look, process.pid)?))).collect();
-            let Some(sizes) = sizes else { continue };
-            let grows = sizes.windows(2).all(|pair| {
-                let [(n, before), (m, after)] = [pair[0], pair[1]];
-                m > n && after.saturating_sub(before) >= (m - n) * GENEROUS_KIB
-            });
-            if grows {
-                let kib: Vec<_> = sizes.iter().map(|(_, kib)| format!("{kib} KiB")).collect();
-                return Err(Verdict::missing(
-                    "resident memory comes to rest after a few clients",
-                    format!("{} over {visits} clients, one after another: {}", name(process), kib.join(", ")),
-                ));
-            }
-        }
-        Ok(format!("no steady growth over {visits} clients"))
-    })
-}
-
-fn resident(look: &Look, pid: i32) -> Option<u64> {
-    look.process(pid).filter(|process| !process.is_zombie()).map(|process| process.rss_kib)
 }
 
 fn serves_without_files(scenario: &Scenario, trace: &Trace) -> Verdict {
@@ -241,7 +173,7 @@ fn says_whether_it_works(scenario: &Scenario, trace: &Trace) -> Verdict {
 mod tests {
     use super::*;
     use crate::trace::Exit;
-    use crate::trace::build::{Build, SERVER, process, serving};
+    use crate::trace::build::{Build, serving};
     use crate::verdict::Kind;
 
     fn limited(done: bool) -> What {
@@ -284,24 +216,5 @@ mod tests {
         let text = "runtime: failed to create new OS thread (have 4 already; errno=11)\n";
         let exited = exhausted().stderr(text).exited(0, Exit::Code(2)).trace();
         assert!(matches!(judged(&exited), Verdict::Inconclusive(_)));
-    }
-
-    #[test]
-    fn steady_growth_is_a_leak_and_one_step_is_not() {
-        let with = |sizes: [u64; 4]| {
-            let look = |rss_kib| {
-                let mut look = serving();
-                look.processes = vec![crate::trace::Process { rss_kib, ..process(SERVER, 1, &[100]) }];
-                look
-            };
-            let mut build = Build::served().marked(look(sizes[0]));
-            for &size in &sizes[1..] {
-                build = (0..12).fold(build, |build, _| build.visited(0));
-                build = build.awaited(Condition::Back(Facet::Connections), true, look(size));
-            }
-            (MEMORY_BOUNDED.check)(&Scenario::default(), &build.trace())
-        };
-        assert!(matches!(with([5000, 8100, 11_200, 14_300]), Verdict::Fail(_)));
-        assert!(matches!(with([5000, 14_000, 14_100, 14_200]), Verdict::Pass(_)));
     }
 }

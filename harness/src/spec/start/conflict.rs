@@ -6,6 +6,7 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::{Condition, Endpoint, Instance, Scenario, Setting, Step};
 use crate::spec::start::{FIRST, SECOND, left_alone, visit};
+use crate::trace::aftermath::{first_step, in_context};
 use crate::trace::query::{judge, name, witness};
 use crate::trace::{Exit, Trace, What};
 use crate::verdict::Verdict;
@@ -43,8 +44,9 @@ pub static SECOND_INSTANCE_REFUSED: Clause = Clause {
     id: ClauseId("start.second-instance-refused"),
     level: Level::Must,
     requirement: "The server does not share its port with a second instance, and goes on serving when one is started.",
-    why: "With SO_REUSEPORT, set where SO_REUSEADDR was meant, a second start succeeds and takes half of the clients: \
-          two versions answer by turns, and what ends one of them loses its queue.",
+    why: "A server is started twice by mistake sooner or later. If the second start succeeds, as with SO_REUSEPORT where \
+          SO_REUSEADDR was meant, two versions answer by turns, and what ends one of them loses its queue. If it hurts the \
+          first one, by a file or a socket that both use, the service is gone or its clients are cut off.",
     citations: &["POSIX.1-2024 bind EADDRINUSE", "socket(7) SO_REUSEPORT", "UNP 7.5"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: second_instance,
@@ -198,6 +200,17 @@ fn stays_alone(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         left_alone(scenario)?;
         let (port, first, second) = sockets_of_both(trace)?;
+        let clients = scenario.clients();
+        let start = first_step(scenario, |step| matches!(step, Step::Launch(SECOND, _))).unwrap_or(0);
+        trace.served_before(start, &clients)?;
+        let expected = "the first instance lives, and keeps its port, when a second one is started";
+        if first.is_empty() && !second.is_empty() {
+            trace.lives(FIRST, expected)?;
+            return Err(Verdict::seen(
+                expected,
+                format!("only the second one listens on port {port}; the first one runs"),
+            ));
+        }
         // Several sockets of one instance on one port: SO_REUSEPORT is its design, and no accident.
         if !second.is_empty() && first.len() < 2 {
             return Err(Verdict::seen(
@@ -207,9 +220,11 @@ fn stays_alone(scenario: &Scenario, trace: &Trace) -> Verdict {
                 ),
             ));
         }
-        trace.lives(FIRST, "the first instance lives when a second one is started")?;
+        trace.lives(FIRST, expected)?;
         if second.is_empty() {
-            trace.all_served(&scenario.clients())?;
+            trace
+                .all_served(&clients)
+                .map_err(|verdict| in_context(verdict, "when a second instance has been started"))?;
         }
         Ok(match (second.is_empty(), trace.exit(SECOND)) {
             (false, _) => "it shares its port by design".into(),
@@ -259,8 +274,9 @@ fn refuses_bad_ports(scenario: &Scenario, trace: &Trace) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{Act, Payload};
     use crate::trace::build::{Build, PORT, SERVER, listening, process, serving};
-    use crate::trace::{Look, Process};
+    use crate::trace::{Ending, Fate, Look, Process};
     use crate::verdict::Kind;
 
     fn judged(clause: &Clause, trace: &Trace) -> Verdict {
@@ -330,5 +346,34 @@ mod tests {
         assert!(matches!(judged(&SECOND_INSTANCE_REFUSED, &both(&[100])), Verdict::Fail(_)));
         assert!(matches!(judged(&SECOND_INSTANCE_REFUSED, &both(&[100, 101])), Verdict::Pass(_)));
         assert!(matches!(judged(&REUSEPORT_REPORTED, &both(&[100])), Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn what_became_of_the_first_instance_is_told() {
+        let observed = |first: Option<Exit>, visit: fn(Build) -> Build| {
+            let mut look = serving();
+            if first.is_some() {
+                look.processes = vec![Process { instance: SECOND, ..process(9, 1, &[200]) }];
+                look.sockets = vec![listening(PORT, 200)];
+            }
+            let build = Build::served().visited(0).event(What::Launched { instance: SECOND, pid: 9 });
+            let build = if let Some(exit) = first { build.exited(0, exit) } else { build };
+            let build = build.awaited(Condition::Listening(SECOND), first.is_some(), look);
+            let scenario = Scenario { steps: [0, 1].map(super::visit).to_vec() };
+            match (SECOND_INSTANCE_REFUSED.check)(&scenario, &visit(build).looked(serving()).trace()) {
+                Verdict::Fail(evidence) => evidence.observed,
+                other => format!("{other:?}"),
+            }
+        };
+        let fine: fn(Build) -> Build = |build| build.visited(1);
+        assert!(observed(None, fine).starts_with("Pass"));
+        assert!(observed(Some(Exit::Signal(15)), fine).contains("was killed by SIGTERM"));
+        let reset: fn(Build) -> Build = |build| {
+            build.acted(1, Act::Visit(Payload::greeting()), |acted| {
+                (acted.fate, acted.ending, acted.received) = (Fate::Ended, Some(Ending::Reset), 0);
+                acted.spans.clear();
+            })
+        };
+        assert!(observed(None, reset).contains("a reset"));
     }
 }

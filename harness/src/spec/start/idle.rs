@@ -108,18 +108,22 @@ fn rests(scenario: &Scenario, trace: &Trace, when: &str) -> Result<String, Verdi
     left_alone(scenario)?;
     trace.ready(FIRST)?;
     let windows: Vec<Window> = trace.windows().collect();
+    rests_in(&windows, trace.is_one_task(), when)
+}
+
+/// Ends the check if a CPU was kept busy throughout the last of these windows; `one` says that the server is one task.
+pub(in crate::spec) fn rests_in(windows: &[Window], one: bool, when: &str) -> Result<String, Verdict> {
     witness(windows.len() >= LASTING, "the use of the CPU was not measured for long enough")?;
-    let one = trace.is_one_task();
     let busy: Vec<Option<bool>> = windows.iter().map(|window| window.is_busy(one)).collect();
     let lasts = |wanted: fn(&Option<bool>) -> bool| busy.windows(LASTING).any(|run| run.iter().all(wanted));
     if lasts(|busy| *busy == Some(true)) {
         return Err(Verdict::missing(
             format!("less than half of a CPU is used {when}"),
-            format!("{} in a row: {}", count(windows.len(), "window"), in_words(&windows)),
+            format!("{} in a row: {}", count(windows.len(), "window"), in_words(windows)),
         ));
     }
     witness(!lasts(|busy| *busy != Some(false)), "the machine was too busy: the server waited for a CPU")?;
-    Ok(format!("CPU used {when}: {}", in_words(&windows)))
+    Ok(format!("CPU used {when}: {}", in_words(windows)))
 }
 
 fn in_words(windows: &[Window]) -> String {

@@ -16,6 +16,8 @@ pub mod idle;
 pub mod setting;
 pub mod signals;
 
+pub(in crate::spec) use idle::rests_in;
+
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
     &address::LISTENS_IN_TIME,

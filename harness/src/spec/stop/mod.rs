@@ -37,6 +37,13 @@ const FIRST: Instance = Instance(0);
 /// Signals an instance, and waits until it has gone. A wrapper may die of the signal and not pass it on: its server
 /// gets it the second time. SIGINT goes to all at once where there is a wrapper, as from a terminal.
 fn ending(profile: &Profile, instance: Instance, sig: Sig) -> Vec<Step> {
+    let mut steps = telling(profile, instance, sig);
+    steps.push(Step::Await(Condition::Gone(instance)));
+    steps
+}
+
+/// The same without the wait.
+fn telling(profile: &Profile, instance: Instance, sig: Sig) -> Vec<Step> {
     let wrapped = !profile.launched_accepts && !profile.daemonizes;
     let who = if wrapped && sig == Sig::Int { Who::Tree(instance) } else { Who::Launched(instance) };
     let signal = Step::Signal(who, sig);
@@ -45,7 +52,6 @@ fn ending(profile: &Profile, instance: Instance, sig: Sig) -> Vec<Step> {
     if wrapped && sig != Sig::Int {
         steps.extend([Step::Await(Condition::Exited(instance)), signal]);
     }
-    steps.push(Step::Await(Condition::Gone(instance)));
     steps
 }
 

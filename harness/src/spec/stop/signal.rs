@@ -9,7 +9,7 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Payload, Scenario, Sig, Step, To, Who, act};
-use crate::spec::stop::{FIRST, clients_at, connected, detached, each, ending, survivors, waits};
+use crate::spec::stop::{FIRST, clients_at, connected, detached, each, ending, survivors, telling, waits};
 use crate::trace::query::{count, judge, millis, name, span, witness};
 use crate::trace::{Exit, Fate, Trace, What};
 use crate::verdict::Verdict;
@@ -63,8 +63,9 @@ pub static DRAINS: Clause = Clause {
     citations: &["signal(7)"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: |profile| {
-        fixed(detached(profile, FIRST).into_iter().chain(connected(1)).chain([
-            Step::Signal(Who::Launched(FIRST), Sig::Stopping),
+        // Only when nothing runs any more has the signal done all that it does by itself.
+        fixed(connected(1).into_iter().chain(telling(profile, FIRST, Sig::Stopping)).chain([
+            Step::Await(Condition::Still),
             act(0, Act::Exchange(Payload::greeting())),
             act(0, Act::Close),
         ]))
@@ -166,8 +167,17 @@ fn says_whether_it_drains(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
         let connected = clients_at(trace, Sig::Stopping);
+        witness(!trace.signalled(Sig::Stopping).is_empty(), "nobody told the server to stop")?;
         let told = |what: &What| matches!(what, What::Signalled { sig: Sig::Stopping, .. });
-        let after = trace.events.iter().skip_while(|event| !told(&event.what));
+        let last = trace.events.iter().rposition(|event| told(&event.what)).unwrap_or(0);
+        let mut after = trace.events[last..].iter();
+        let taken = after.find_map(|event| match &event.what {
+            What::Awaited { condition: Condition::Still, look, .. } => Some(look),
+            _ => None,
+        });
+        let look = taken.ok_or_else(|| {
+            Verdict::Inconclusive("a client spoke while the server may not have heard the signal yet".into())
+        })?;
         let exchange = after
             .filter_map(|event| match &event.what {
                 What::Acted(acted) if matches!(acted.act, Act::Exchange(_)) => Some(acted),
@@ -175,7 +185,11 @@ fn says_whether_it_drains(_: &Scenario, trace: &Trace) -> Verdict {
             })
             .find(|acted| connected.contains(&acted.client))
             .ok_or_else(|| Verdict::Inconclusive("no client spoke after the stop signal".into()))?;
+        let listens = look.listening(FIRST).next().is_some();
         Ok(match exchange.fate {
+            Fate::Done if listens => {
+                "a connected client is still served, and the server still listens".into()
+            }
             Fate::Done => "it drains: a connected client is still served".into(),
             Fate::Ended => "it does not drain: a connected client is cut off".into(),
             _ => format!("a connected client heard nothing for {}", millis(exchange.longest_us)),
