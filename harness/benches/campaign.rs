@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sockspec::scenario::{Act, Client, Payload, Scenario, Step};
+use sockspec::scenario::{Act, Client, Payload, Scenario, Step, To};
 
 use crate::{Bench, Floor, SOCKSPEC, median, middle_and_least, say, verdict};
 
@@ -61,8 +61,10 @@ fn enactments_per_second(floor: &Floor, at_once: usize) -> Result<f64, Box<dyn E
     Ok(each as f64 * at_once as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Something that a scenario can have more of: each costs as much as the one before it, or something is wrong.
-const MORE: [(&str, fn(u32) -> Step); 3] = [
+/// Something that a scenario can have more of, and the n-th of them: each costs as much as the one before it, or something is
+/// wrong.
+type More = (&'static str, fn(u32) -> Step);
+const MORE: [More; 3] = [
     ("visit by another client", |n| Step::Do(Client(n + 1), Act::Visit(Payload::greeting()))),
     ("exchange by the same client", |_| Step::Do(Client(0), Act::Exchange(Payload::of(64)))),
     ("look", |_| Step::Look),
@@ -75,7 +77,7 @@ pub(crate) fn tell_more(bench: &mut Bench) -> Result<(), Box<dyn Error>> {
     for (name, step) in MORE {
         let mut quickest = Vec::new();
         for many in HOW_MANY {
-            let connect = Step::Do(Client(0), Act::Connect(sockspec::scenario::To::Target));
+            let connect = Step::Do(Client(0), Act::Connect(To::Target));
             let scenario = Scenario::served([connect].into_iter().chain((0..many).map(step)));
             let mut best = Duration::MAX;
             for _ in 0..TIMES {
