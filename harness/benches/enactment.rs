@@ -1,4 +1,5 @@
-//! What an enactment costs: against the floor that the kernel sets, by the number of clients, and in a whole check.
+//! What an enactment costs: against the floor that the kernel sets, by the number of clients and steps, in a campaign, and
+//! in a whole check.
 //!
 //! `cargo bench` measures all of it; `cargo bench -- clients` a part. The machine is never quiet and never the same, so
 //! the numbers to look at are ratios from one run: they are printed at the end.
@@ -19,6 +20,8 @@ use sockspec::scenario::{Act, Client, Payload, Scenario, Setting, Step, To};
 use sockspec::trace::{Fate, Isolation, Trace};
 use sockspec::world::World as _;
 use sockspec::world::live::Live;
+
+mod campaign;
 
 const SOCKSPEC: &str = env!("CARGO_BIN_EXE_sockspec");
 const FLOOR_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/floor/floor.c");
@@ -59,8 +62,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     say("\n")?;
     if let Some(floor) = &floor {
         bench.compare(floor)?;
+        campaign::compare(floor)?;
     }
     bench.tell_crowds()?;
+    campaign::tell_more(&mut bench)?;
     drop(bench);
     check()
 }
@@ -120,9 +125,12 @@ impl Bench {
 
     /// How long `times` enactments of one visit to the reference server take.
     fn visits(&mut self, times: u64) -> Result<Duration, Box<dyn Error>> {
-        let target = TargetCommand::from_words([SOCKSPEC, "serve", "--port", "{port}"]);
         let scenario = Scenario::served([Step::Do(Client(0), Act::Visit(Payload::greeting()))]);
-        self.enact(&target, &scenario, times)
+        self.enact(&Self::reference(), &scenario, times)
+    }
+
+    fn reference() -> TargetCommand {
+        TargetCommand::from_words([SOCKSPEC, "serve", "--port", "{port}"])
     }
 
     fn clients(&mut self, criterion: &mut Criterion) {

@@ -10,13 +10,8 @@ use crate::trace::{Fd, FdKind};
 
 /// The descriptors of the process, or of one of its tasks (`base` is `"."` or `"task/TID"`), by number.
 pub(super) fn read(dir: &ProcDir, base: &str, depth: Depth) -> Result<Found<Vec<Fd>>, Error> {
-    let links = match dir.enter(&format!("{base}/fd"))? {
-        Found::Here(links) => links,
-        Found::Gone => return Ok(Found::Gone),
-        Found::Hidden => return Ok(Found::Hidden),
-    };
-    let numbers = match links.numbers()? {
-        Found::Here(numbers) => numbers,
+    let (links, numbers) = match dir.list(&format!("{base}/fd"))? {
+        Found::Here(list) => list,
         Found::Gone => return Ok(Found::Gone),
         Found::Hidden => return Ok(Found::Hidden),
     };

@@ -12,6 +12,7 @@ mod counter;
 pub mod cpu;
 mod descriptor;
 mod family;
+mod kept;
 mod proc_dir;
 mod proc_net;
 mod proc_text;
@@ -25,6 +26,7 @@ pub use socket::{Sockets, States};
 use counter::CounterFiles;
 use cpu::Ledger;
 use family::Family;
+use kept::Kept;
 
 /// Looks at the target, and remembers which launch each process belongs to.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub struct Observer {
     sockets: Sockets,
     counters: CounterFiles,
     family: Family,
+    kept: Kept,
     ledger: Ledger,
     busy: u32,
 }
@@ -46,6 +49,7 @@ impl Observer {
             sockets: Sockets::open()?,
             counters: CounterFiles::open()?,
             family: Family::default(),
+            kept: Kept::default(),
             ledger: Ledger::default(),
             busy: 0,
         })
@@ -75,12 +79,21 @@ impl Observer {
         self.look_to(Depth::Thorough, processes)
     }
 
+    /// As [`Observer::look`], without the counters, which cost as much as a process: for what is not told.
+    pub(crate) fn look_around(&mut self, processes: &[(i32, PathBuf)]) -> Result<Look, Error> {
+        self.look_around_to(Depth::Full, processes)
+    }
+
     fn look_to(&mut self, depth: Depth, processes: &[(i32, PathBuf)]) -> Result<Look, Error> {
+        let look = self.look_around_to(depth, processes)?;
+        Ok(Look { counters: self.counters.read()?, ..look })
+    }
+
+    fn look_around_to(&mut self, depth: Depth, processes: &[(i32, PathBuf)]) -> Result<Look, Error> {
         // Sockets first: one that is made or accepted meanwhile is then a descriptor without a row, or a row without
         // an inode; the other way round it would be a row that seems to be held by nobody.
         let sockets = self.sockets.tcp(States::ALL)?;
-        let processes = self.processes(processes, depth)?;
-        Ok(Look { processes, sockets, counters: self.counters.read()? })
+        Ok(Look { processes: self.processes(processes, depth)?, sockets, ..Look::default() })
     }
 
     /// Looks at processes only, and only at state, parent, start and CPU use: the rest is empty or 0.
@@ -121,11 +134,12 @@ impl Observer {
         let numbers = Numbers::of(all);
         let mut seen = Vec::with_capacity(all.len());
         for (pid, dir) in all {
-            if let Some(mut one) = process::read(dir, *pid, depth)? {
+            if let Some(mut one) = self.kept.read(dir, *pid, depth)? {
                 one.process.ppid = numbers.pid(one.process.ppid);
                 seen.push(one);
             }
         }
+        self.kept.retain(&seen);
         self.ledger.update(&seen, Instant::now());
         self.busy = seen.iter().map(|one| one.busy).sum();
         let mut processes: Vec<Process> = seen.into_iter().map(|one| one.process).collect();

@@ -1,5 +1,6 @@
 //! Files of one directory below /proc, of a process that may vanish at any moment.
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use crate::error::{Attempt, Error};
 pub(super) struct ProcDir {
     fd: OwnedFd,
     path: PathBuf,
+    /// Files that are read again and again, by name.
+    open: RefCell<Vec<(&'static str, OwnedFd)>>,
 }
 
 /// What became of an attempt to read.
@@ -40,28 +43,67 @@ impl<T> Found<T> {
 impl ProcDir {
     /// Opens the directory.
     pub(super) fn open(path: &Path) -> Result<Found<Self>, Error> {
-        Self::open_at(CWD, path, path)
+        Self::open_at(CWD, path, path, OFlags::PATH)
     }
 
-    /// Opens a directory in this one.
-    pub(super) fn enter(&self, name: &str) -> Result<Found<Self>, Error> {
-        Self::open_at(self.fd.as_fd(), Path::new(name), &self.path.join(name))
-    }
-
-    fn open_at(from: BorrowedFd<'_>, name: &Path, path: &Path) -> Result<Found<Self>, Error> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(match found(openat(from, name, flags, Mode::empty()), || format!("open {}", path.display()))? {
-            Found::Here(fd) => Found::Here(Self { fd, path: path.to_owned() }),
+    /// Opens a directory in this one, and lists the numbers that are names in it (`fd`, `task`), ascending.
+    pub(super) fn list(&self, name: &str) -> Result<Found<(Self, Vec<u32>)>, Error> {
+        let dir =
+            match Self::open_at(self.fd.as_fd(), Path::new(name), &self.path.join(name), OFlags::RDONLY)? {
+                Found::Here(dir) => dir,
+                Found::Gone => return Ok(Found::Gone),
+                Found::Hidden => return Ok(Found::Hidden),
+            };
+        Ok(match dir.numbers()? {
+            Found::Here(numbers) => Found::Here((dir, numbers)),
             Found::Gone => Found::Gone,
             Found::Hidden => Found::Hidden,
         })
     }
 
+    fn open_at(from: BorrowedFd<'_>, name: &Path, path: &Path, how: OFlags) -> Result<Found<Self>, Error> {
+        let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(match found(openat(from, name, flags, Mode::empty()), || format!("open {}", path.display()))? {
+            Found::Here(fd) => Found::Here(Self { fd, path: path.to_owned(), open: RefCell::default() }),
+            Found::Gone => Found::Gone,
+            Found::Hidden => Found::Hidden,
+        })
+    }
+
+    /// As [`Self::read`], and keeps the file open for the next time: then it is read from its start, as it is then.
+    pub(super) fn read_again<'b>(
+        &self,
+        name: &'static str,
+        buffer: &'b mut [u8],
+    ) -> Result<Found<&'b [u8]>, Error> {
+        let doing = || format!("read {}/{name}", self.path.display());
+        let mut open = self.open.borrow_mut();
+        let at = match open.iter().position(|(known, _)| *known == name) {
+            Some(at) => at,
+            None => match found(self.open_file(name), doing)? {
+                Found::Here(fd) => {
+                    open.push((name, fd));
+                    open.len() - 1
+                }
+                Found::Gone => return Ok(Found::Gone),
+                Found::Hidden => return Ok(Found::Hidden),
+            },
+        };
+        Ok(match found(rustix::io::pread(&open[at].1, &mut *buffer, 0), doing)? {
+            Found::Here(length) => Found::Here(&buffer[..length]),
+            Found::Gone => Found::Gone,
+            Found::Hidden => Found::Hidden,
+        })
+    }
+
+    fn open_file(&self, name: &str) -> rustix::io::Result<OwnedFd> {
+        openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    }
+
     /// Reads a file into the buffer, as much as there is room for.
     pub(super) fn read<'b>(&self, name: &str, buffer: &'b mut [u8]) -> Result<Found<&'b [u8]>, Error> {
         let doing = || format!("read {}/{name}", self.path.display());
-        let fd = match found(openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()), doing)?
-        {
+        let fd = match found(self.open_file(name), doing)? {
             Found::Here(fd) => fd,
             Found::Gone => return Ok(Found::Gone),
             Found::Hidden => return Ok(Found::Hidden),
@@ -86,17 +128,10 @@ impl ProcDir {
         })
     }
 
-    /// The numbers that this directory lists as names (`fd`, `task`), ascending.
-    pub(super) fn numbers(&self) -> Result<Found<Vec<u32>>, Error> {
+    fn numbers(&self) -> Result<Found<Vec<u32>>, Error> {
         let doing = || format!("list {}", self.path.display());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = match found(openat(&self.fd, ".", flags, Mode::empty()), doing)? {
-            Found::Here(fd) => fd,
-            Found::Gone => return Ok(Found::Gone),
-            Found::Hidden => return Ok(Found::Hidden),
-        };
         let mut buffer = Vec::with_capacity(4 << 10);
-        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        let mut entries = RawDir::new(&self.fd, buffer.spare_capacity_mut());
         let mut numbers = Vec::new();
         while let Some(entry) = entries.next() {
             match found(entry, doing)? {

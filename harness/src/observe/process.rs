@@ -6,8 +6,7 @@
 
 use std::path::Path;
 
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
+use nix::time::ClockId;
 
 use crate::error::Error;
 use crate::observe::cpu::Usage;
@@ -46,10 +45,19 @@ pub struct Seen {
 /// # Errors
 /// When /proc fails in another way than by the end of the process.
 pub fn read(dir: &Path, pid: i32, depth: Depth) -> Result<Option<Seen>, Error> {
-    let Some(dir) = ProcDir::open(dir)?.here() else { return Ok(None) };
+    match ProcDir::open(dir)?.here() {
+        Some(dir) => read_in(&dir, pid, depth),
+        None => Ok(None),
+    }
+}
+
+/// As [`read`], of a directory that is open.
+pub(super) fn read_in(dir: &ProcDir, pid: i32, depth: Depth) -> Result<Option<Seen>, Error> {
     let mut buffer = [0; 4096];
-    let Some(stat) = dir.read("stat", &mut buffer)?.here().and_then(parse_stat) else { return Ok(None) };
-    let Some(tasks) = Tasks::read(&dir, &stat)? else { return Ok(None) };
+    let Some(stat) = dir.read_again("stat", &mut buffer)?.here().and_then(parse_stat) else {
+        return Ok(None);
+    };
+    let Some(tasks) = Tasks::read(dir, &stat)? else { return Ok(None) };
     let mut usage = tasks.usage;
     usage.cpu_ns = cpu_clock(pid).unwrap_or(usage.cpu_ns).max(usage.cpu_ns);
 
@@ -59,7 +67,7 @@ pub fn read(dir: &Path, pid: i32, depth: Depth) -> Result<Option<Seen>, Error> {
         usage,
         process: process(pid, stat, tasks.state, usage),
     };
-    if depth != Depth::Glance && !complete(&mut seen.process, &dir, &tasks.base, depth)? {
+    if depth != Depth::Glance && !complete(&mut seen.process, dir, &tasks.base, depth)? {
         return Ok(None);
     }
     Ok(Some(seen))
@@ -94,7 +102,7 @@ fn process(pid: i32, stat: Stat, state: char, usage: Usage) -> Process {
 /// Adds what only a full look reads; `false`: the process is gone.
 fn complete(process: &mut Process, dir: &ProcDir, base: &str, depth: Depth) -> Result<bool, Error> {
     let mut buffer = [0; 16 << 10];
-    let status = dir.read("status", &mut buffer)?.here().map(parse_status);
+    let status = dir.read_again("status", &mut buffer)?.here().map(parse_status);
     let Some(Status { uid, ignored, caught, blocked }) = status else { return Ok(false) };
     (process.uid, process.ignored, process.caught, process.blocked) = (uid, ignored, caught, blocked);
     if process.is_zombie() {
@@ -124,13 +132,13 @@ impl Tasks {
         let mut tasks = Self { usage: Usage::default(), busy: 0, state: stat.state, base: ".".to_owned() };
         if stat.threads <= 1 {
             let mut buffer = [0; 128];
-            let Found::Here(text) = dir.read("schedstat", &mut buffer)? else { return Ok(None) };
+            let Found::Here(text) = dir.read_again("schedstat", &mut buffer)? else { return Ok(None) };
             tasks.usage = parse_schedstat(text);
             tasks.busy = u32::from(is_busy(stat.state));
             return Ok(Some(tasks));
         }
-        let Some(list) = dir.enter("task")?.here() else { return Ok(None) };
-        for tid in list.numbers()?.here().unwrap_or_default() {
+        let Some((list, tids)) = dir.list("task")?.here() else { return Ok(None) };
+        for tid in tids {
             tasks.add(&list, tid)?;
         }
         Ok(Some(tasks))
@@ -156,11 +164,15 @@ fn is_busy(state: char) -> bool {
     !matches!(state, 'S' | 'T' | 't' | 'Z' | 'X' | 'I')
 }
 
+/// In the number of a clock of a process (`include/linux/posix-timers.h`): all the time that its tasks ran.
+const CPUCLOCK_SCHED: i32 = 2;
+
 /// CPU time of the process, ended threads and the running slice included, in nanoseconds.
 ///
 /// The clock is exact where `schedstat` lags by up to one tick of the scheduler, and `stat` by 10 ms.
 fn cpu_clock(pid: i32) -> Option<u64> {
-    let time = clock_getcpuclockid(Pid::from_raw(pid)).ok()?.now().ok()?;
+    // As clock_getcpuclockid(3), which asks the kernel whether there is such a clock: reading it tells, too.
+    let time = ClockId::from_raw((!pid << 3) | CPUCLOCK_SCHED).now().ok()?;
     let seconds = u64::try_from(time.tv_sec()).ok()?;
     Some(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).ok()?)
 }

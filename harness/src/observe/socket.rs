@@ -13,7 +13,9 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer,
 };
-use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage};
+use netlink_packet_sock_diag::{
+    AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage,
+};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::error::{Attempt, Error};
@@ -45,8 +47,17 @@ pub struct Sockets {
 
 #[derive(Debug)]
 enum Source {
-    SockDiag { socket: netlink_sys::Socket, buffer: Vec<u8>, sequence: u32 },
+    SockDiag { socket: netlink_sys::Socket, buffer: Vec<u8>, sequence: u32, ask: Ask },
     ProcNet,
+}
+
+/// How sock_diag is asked for the sockets of both families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// By the request from before sock_diag(7), which is about both: the kernel goes through its tables once.
+    AtOnce,
+    /// By one request for each family, where the kernel has no other.
+    ByFamily,
 }
 
 /// Room for one datagram of a dump: the kernel makes them no longer than this.
@@ -60,13 +71,23 @@ impl Sockets {
     pub fn open() -> Result<Self, Error> {
         let socket =
             netlink_sys::Socket::new(NETLINK_SOCK_DIAG).attempt(|| "open a sock_diag socket".to_owned());
-        let source =
-            socket.map(|socket| Source::SockDiag { socket, buffer: vec![0; DATAGRAM_MAX], sequence: 0 });
-        let mut sockets = Self { source: source.unwrap_or(Source::ProcNet) };
+        let Ok(socket) = socket else { return Self::proc_net() };
+        let (buffer, sequence, ask) = (vec![0; DATAGRAM_MAX], 0, Ask::AtOnce);
+        let mut sockets = Self { source: Source::SockDiag { socket, buffer, sequence, ask } };
         if sockets.tcp(States::LISTEN).is_err() {
-            sockets = Self { source: Source::ProcNet };
-            sockets.tcp(States::LISTEN)?;
+            if let Source::SockDiag { ask, .. } = &mut sockets.source {
+                *ask = Ask::ByFamily;
+            }
+            if sockets.tcp(States::LISTEN).is_err() {
+                return Self::proc_net();
+            }
         }
+        Ok(sockets)
+    }
+
+    fn proc_net() -> Result<Self, Error> {
+        let mut sockets = Self { source: Source::ProcNet };
+        sockets.tcp(States::LISTEN)?;
         Ok(sockets)
     }
 
@@ -77,21 +98,29 @@ impl Sockets {
     pub fn tcp(&mut self, states: States) -> Result<Vec<Socket>, Error> {
         match &mut self.source {
             Source::ProcNet => proc_net::tcp(states),
-            Source::SockDiag { socket, buffer, sequence } => {
+            Source::SockDiag { socket, buffer, sequence, ask } => {
                 let mut found = Vec::new();
-                for family in [AF_INET, AF_INET6] {
+                let families: &[u8] = match ask {
+                    Ask::AtOnce => &[AF_UNSPEC],
+                    Ask::ByFamily => &[AF_INET, AF_INET6],
+                };
+                for &family in families {
                     *sequence = sequence.wrapping_add(1);
                     dump(socket, buffer, &request(family, states, *sequence), &mut found)
                         .attempt(|| "ask sock_diag for TCP sockets".to_owned())?;
                 }
+                found.sort_by_key(|socket| socket.local.is_ipv6());
                 Ok(found)
             }
         }
     }
 }
 
-/// Asks for all sockets of one family in these states.
+/// Asks for all sockets of one family, or of all, in these states.
 fn request(family: u8, states: States, sequence: u32) -> Vec<u8> {
+    if family == AF_UNSPEC {
+        return request_for_all(states, sequence);
+    }
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     header.sequence_number = sequence;
@@ -108,6 +137,24 @@ fn request(family: u8, states: States, sequence: u32) -> Vec<u8> {
     message.serialize(&mut bytes);
     bytes
 }
+
+/// `struct inet_diag_req` of `linux/inet_diag.h`, in a message TCPDIAG_GETSOCK: all sockets of both families.
+fn request_for_all(states: States, sequence: u32) -> Vec<u8> {
+    const HEADER: usize = 16;
+    const STATES_AT: usize = HEADER + 52;
+    const LENGTH: u8 = 76;
+    let mut bytes = vec![0; LENGTH.into()];
+    let mut message = NetlinkBuffer::new(&mut bytes);
+    message.set_length(LENGTH.into());
+    message.set_message_type(TCPDIAG_GETSOCK);
+    message.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
+    message.set_sequence_number(sequence);
+    bytes[STATES_AT..][..4].copy_from_slice(&states.0.to_ne_bytes());
+    bytes
+}
+
+/// The type of that message, and of the rows that answer it.
+const TCPDIAG_GETSOCK: u16 = 18;
 
 /// Sends a request for a dump, and reads its datagrams to the end.
 fn dump(
@@ -126,7 +173,7 @@ fn dump(
             if message.sequence_number() == sequence {
                 match message.message_type() {
                     NLMSG_DONE | NLMSG_ERROR => return ending(message.payload()),
-                    SOCK_DIAG_BY_FAMILY => found.extend(parse(message.payload())?),
+                    SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => found.extend(parse(message.payload())?),
                     _ => {}
                 }
             }
@@ -251,6 +298,26 @@ mod tests {
             assert_eq!(waiting, 3, "not accepted: no inode");
             drop(clients);
         }
+    }
+
+    #[test]
+    fn one_request_tells_what_one_for_each_family_does() {
+        let listeners =
+            ["127.0.0.1:0", "[::1]:0", "[::]:0"].map(|address| TcpListener::bind(address).unwrap());
+        let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        let _mapped = TcpStream::connect(("127.0.0.1", ports[2])).unwrap();
+        let rows = |ask| {
+            let mut sockets = Sockets::open().unwrap();
+            let Source::SockDiag { ask: how, .. } = &mut sockets.source else {
+                panic!("sock_diag is refused")
+            };
+            *how = ask;
+            let all = sockets.tcp(States::ALL).unwrap();
+            ports.map(|port| of_port(port, all.clone()))
+        };
+        let ours = (0..100).map(|_| (rows(Ask::AtOnce), rows(Ask::ByFamily))).find(|(one, two)| one == two);
+        let (ours, _) = ours.expect("both tell the same");
+        assert_eq!(ours.map(|rows| rows.len()), [1, 1, 3]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use nix::unistd::getpid;
 
 use super::enactor::{self, AnswerTo};
 use super::limit::{self, Limit};
+use super::listing::Listing;
 use super::processes::Listed;
 use super::{Terms, port, processes};
 use crate::error::{Attempt, Error};
@@ -31,6 +32,8 @@ pub struct Sandbox {
     limit: RefCell<Option<Limit>>,
     /// From the number under which /proc lists a process to its number here, where they differ.
     known: RefCell<BTreeMap<i32, i32>>,
+    /// Where /proc is our own.
+    listing: RefCell<Option<Listing>>,
     /// Where the answer goes.
     answer_to: AnswerTo,
 }
@@ -42,14 +45,17 @@ impl Sandbox {
         if own_namespaces {
             limit::begin_after(terms.pids_after);
         }
+        let own_pid = getpid().as_raw();
+        let listing = (terms.isolation == Isolation::Full).then(|| Listing::open(own_pid)).transpose()?;
         Ok(Self {
             isolation: terms.isolation,
-            own_pid: getpid().as_raw(),
+            own_pid,
             port: if own_namespaces { port::OWN } else { port::choose_free()? },
             base,
             dirs_made: Cell::new(0),
             limit: RefCell::new(own_namespaces.then(|| Limit::establish(terms.processes_max)).flatten()),
             known: RefCell::default(),
+            listing: RefCell::new(listing),
             answer_to,
         })
     }
@@ -103,7 +109,7 @@ impl Sandbox {
     pub fn processes(&self) -> Result<Vec<(i32, PathBuf)>, Error> {
         let same = |pid| Listed { here: pid, listed: pid };
         let found: Vec<Listed> = match self.isolation {
-            Isolation::Full => processes::all()?.into_iter().map(same).collect(),
+            Isolation::Full => self.listed()?.into_iter().map(same).collect(),
             Isolation::NoProc => processes::of_own_namespace()?,
             Isolation::Loopback => processes::descendants(self.own_pid)?.into_iter().map(same).collect(),
         };
@@ -115,6 +121,13 @@ impl Sandbox {
             .filter(|process| !self.is_ours(process.here))
             .map(|process| (process.here, process.dir()))
             .collect())
+    }
+
+    fn listed(&self) -> Result<Vec<i32>, Error> {
+        match self.listing.borrow_mut().as_mut() {
+            Some(listing) => listing.read(),
+            None => processes::all(),
+        }
     }
 
     /// The enactor's number for a process that /proc calls `listed`. They differ only where /proc is the host's

@@ -25,6 +25,7 @@ mod ids;
 mod inmates;
 mod ladder;
 mod limit;
+mod listing;
 mod mounts;
 mod namespaces;
 mod nursery;

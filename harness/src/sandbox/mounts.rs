@@ -6,6 +6,7 @@
 //! # References
 //! mount_namespaces(7), proc(5), tmpfs(5)
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -40,9 +41,10 @@ pub(super) fn mount_memory(visible: &[PathBuf]) -> Result<PathBuf, Error> {
 
 /// Whether the directory exists and neither these paths, nor our own program and working directory, lie below it.
 fn can_be_hidden(dir: &Path, visible: &[PathBuf]) -> bool {
-    let own = [env::current_dir(), env::current_exe()];
+    let own = [env::current_dir(), env::current_exe()].into_iter().flatten();
+    let wanted: BTreeSet<PathBuf> = own.chain(visible.iter().cloned()).collect();
     dir.is_dir()
-        && own.into_iter().flatten().chain(visible.iter().cloned()).all(|path| {
+        && wanted.iter().all(|path| {
             !path.starts_with(dir) && !path.canonicalize().is_ok_and(|real| real.starts_with(dir))
         })
 }

@@ -19,8 +19,8 @@ use super::{Terms, ids};
 use crate::error::{Attempt, Error};
 use crate::trace::Isolation;
 
-/// Buckets for the connections of one enactment: some thousands at most.
-const BUCKETS: &str = "4096";
+/// Buckets for the connections of one enactment, mostly a few, at most some thousands: each dump goes through all of them.
+const BUCKETS: &str = "1024";
 const SIZE_OF_CHILDREN: &str = "/proc/sys/net/ipv4/tcp_child_ehash_entries";
 /// What the kernel derives from the size of the table and we do not want to be changed by it.
 const DERIVED: [&str; 2] =

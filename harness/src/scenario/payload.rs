@@ -54,6 +54,10 @@ impl Class {
     /// The bytes that are drawn from; empty for any byte.
     #[must_use]
     pub fn palette(self) -> &'static [u8] {
+        self.drawn_from()
+    }
+
+    const fn drawn_from(self) -> &'static [u8] {
         match self {
             Self::Any | Self::Ramp => b"",
             Self::Line | Self::Text => b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-",
@@ -68,6 +72,23 @@ impl Class {
         }
     }
 }
+
+/// For each class, in the order of [`Class::ALL`], the byte that each random one becomes: bytes are made by the million.
+static DRAWN: [[u8; 256]; Class::ALL.len()] = {
+    let mut drawn = [[0; 256]; Class::ALL.len()];
+    let mut class = 0;
+    while class < drawn.len() {
+        let palette = Class::ALL[class].drawn_from();
+        let mut random = 0_usize;
+        while random < 256 {
+            let [byte, ..] = random.to_le_bytes();
+            drawn[class][random] = if palette.is_empty() { byte } else { palette[random % palette.len()] };
+            random += 1;
+        }
+        class += 1;
+    }
+    drawn
+};
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,23 +177,30 @@ impl Payload {
     /// position `start` of the client's stream.
     pub fn fill(&self, client: u32, start: u64, at: u64, buffer: &mut [u8]) {
         let key = mix(self.seed.wrapping_add(u64::from(client) << 32) ^ 0x736f_636b);
-        let palette = self.class.palette();
-        let mut word = (u64::MAX, [0; 8]);
-        for (byte, position) in buffer.iter_mut().zip(start + at..) {
-            if self.class == Class::Ramp {
-                *byte = position.wrapping_add(u64::from(client) * 17).to_le_bytes()[0];
-                continue;
-            }
-            if self.class == Class::Line && position % 16 == 15 {
-                *byte = b'\n';
-                continue;
-            }
-            if word.0 != position / 8 {
-                word = (position / 8, mix(key ^ (position / 8)).to_le_bytes());
-            }
-            let random = word.1[usize::from(position.to_le_bytes()[0] % 8)];
-            *byte = if palette.is_empty() { random } else { palette[usize::from(random) % palette.len()] };
+        let mut position = start + at;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let word = self.word(key, client, position / 8);
+            let from = usize::from(position.to_le_bytes()[0] % 8);
+            let (now, later) = rest.split_at_mut(rest.len().min(8 - from));
+            now.copy_from_slice(&word[from..from + now.len()]);
+            position += now.len() as u64;
+            rest = later;
         }
+    }
+
+    /// The eight bytes from position `8 * index` of the stream on.
+    fn word(&self, key: u64, client: u32, index: u64) -> [u8; 8] {
+        if self.class == Class::Ramp {
+            let first = (8 * index).wrapping_add(u64::from(client) * 17).to_le_bytes()[0];
+            return [0, 1, 2, 3, 4, 5, 6, 7].map(|more| first.wrapping_add(more));
+        }
+        let drawn = &DRAWN[self.class as usize];
+        let mut word = mix(key ^ index).to_le_bytes().map(|byte| drawn[usize::from(byte)]);
+        if self.class == Class::Line && index % 2 == 1 {
+            word[7] = b'\n';
+        }
+        word
     }
 }
 

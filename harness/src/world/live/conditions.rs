@@ -36,10 +36,16 @@ impl Enactor<'_> {
         let within = within(condition, &self.limits, self.bounds, &self.unmet);
         let mut queued = u32::MAX;
         let mut seen;
+        let mut is_first = true;
         let met = loop {
             let announced = self.pump()?;
             let of_use = matches!(condition, Condition::Listening(_) | Condition::Announced(_));
             seen = announced.filter(|_| of_use);
+            if is_first && matches!(condition, Condition::NoZombie | Condition::Back(Facet::Processes)) {
+                // A glance would do, but mostly it holds at once, and then a look is to be told.
+                seen = Some(self.look()?);
+            }
+            is_first = false;
             if self.holds(condition, began, &mut seen)? {
                 break true;
             }
@@ -94,7 +100,10 @@ impl Enactor<'_> {
                 self.exits.contains_key(&instance) && self.glance()?.of(instance).next().is_none()
             }
             Condition::PortFree => self.listeners()? == 0,
-            Condition::NoZombie => self.glance()?.zombies().next().is_none(),
+            Condition::NoZombie => match seen {
+                Some(look) => look.zombies().next().is_none(),
+                None => self.glance()?.zombies().next().is_none(),
+            },
             Condition::Zombies(n) => self.glance()?.zombies().count() >= n as usize,
             Condition::Back(facet) => self.is_back(facet, seen)?,
             Condition::QueueAtLeast(n) => self.queue()? >= n,
@@ -169,7 +178,11 @@ impl Enactor<'_> {
         let (instance, port) = (Instance(0), self.address.port());
         let before = self.mark.as_ref().map_or(0, |mark| facet.count(mark, instance, port));
         if facet == Facet::Processes {
-            return Ok(facet.count(&self.glance()?, instance, port) <= before);
+            let count = match seen {
+                Some(look) => facet.count(look, instance, port),
+                None => facet.count(&self.glance()?, instance, port),
+            };
+            return Ok(count <= before);
         }
         Ok(facet.count(seen.insert(self.look()?), instance, port) <= before)
     }

@@ -265,6 +265,13 @@ impl<'a> Enactor<'a> {
         Ok(self.remember(look))
     }
 
+    /// Looks at everything that tells who is meant, and remembers who serves whom.
+    pub(super) fn look_around(&mut self) -> Result<Look, Error> {
+        let processes = self.processes()?;
+        let look = self.observer.look_around(&processes)?;
+        Ok(self.remember(look))
+    }
+
     /// Looks at everything.
     fn look_thoroughly(&mut self) -> Result<Look, Error> {
         let processes = self.processes()?;

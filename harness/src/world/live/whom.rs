@@ -18,7 +18,7 @@ const ROUNDS_MAX: u32 = 16;
 impl Enactor<'_> {
     /// The living processes that are meant, now.
     pub(super) fn resolve(&mut self, who: Who) -> Result<Vec<i32>, Error> {
-        let look = self.look()?;
+        let look = self.look_around()?;
         Ok(self.meant(who, &look))
     }
 
@@ -100,7 +100,7 @@ impl Enactor<'_> {
             self.tell(What::Limited { who, resource, value, done });
             return Ok(());
         }
-        let look = self.look()?;
+        let look = self.look_around()?;
         let pids = self.meant(who, &look);
         let mut value = 0;
         let mut done = !pids.is_empty();
