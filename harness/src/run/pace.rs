@@ -1,6 +1,7 @@
 //! How long a server is waited for, by what it has shown so far.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::limits::Limits;
 use crate::trace::{Trace, What};
@@ -13,6 +14,8 @@ const IDLE: u32 = 8;
 const HOPELESS: u32 = 10;
 /// How much less.
 const HURRY: f64 = 0.25;
+/// How long a second look at one clause may last, about.
+const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 /// The bounds of the first round. Whatever is missed there is looked at again with patience: a server that is known to
 /// leave zombies, say, need not be waited for in each scenario.
@@ -58,11 +61,14 @@ pub(super) struct Patience {
     usual: Limits,
     missing: AtomicU32,
     late: AtomicBool,
+    /// After so long a smaller scenario is no longer asked to confirm the failure, and lateness is no longer told from
+    /// absence by further trials than one.
+    pub(super) second_look: Duration,
 }
 
 impl Patience {
     pub(super) fn new(usual: Limits) -> Self {
-        Self { usual, missing: AtomicU32::new(0), late: AtomicBool::new(false) }
+        Self { usual, missing: AtomicU32::new(0), late: AtomicBool::new(false), second_look: SECOND_LOOK }
     }
 
     pub(super) fn usual(&self) -> &Limits {

@@ -31,9 +31,6 @@ const EVER: (u32, u32) = (4, 4);
 const REPEATS: u32 = 2;
 /// Further enactments that tell a slow server from one that fails now and then.
 const TRIALS: u32 = 4;
-/// After so long a smaller scenario is no longer asked to confirm the failure, and lateness is no longer told from
-/// absence by further trials than one.
-const SECOND_LOOK: Duration = Duration::from_secs(60);
 
 /// What settles a clause.
 pub(super) struct Settler<'a> {
@@ -71,7 +68,7 @@ impl Settler<'_> {
         tried.sort_unstable_by_key(|&at| std::cmp::Reverse(at));
         tried.dedup();
         for at in tried {
-            if trials > 0 && began.elapsed() >= SECOND_LOOK {
+            if trials > 0 && began.elapsed() >= self.patience.second_look {
                 break;
             }
             let candidate = smaller.swap_remove(at);
@@ -96,7 +93,7 @@ impl Settler<'_> {
         let mut passed = false;
         let mut again = 1;
         for trial in 1..=TRIALS {
-            if trial > 1 && began.elapsed() >= SECOND_LOOK {
+            if trial > 1 && began.elapsed() >= self.patience.second_look {
                 break;
             }
             again += 1;

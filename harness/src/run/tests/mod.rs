@@ -17,6 +17,7 @@ use crate::trace::{Exit, Isolation, Look, Trace};
 
 mod baseline;
 mod judge;
+mod pool;
 mod scripted;
 mod settle;
 

@@ -60,13 +60,16 @@ fn scenario() -> Scenario {
 
 /// Settles what was seen first, by these further enactments and no others.
 fn settled(first: &Trace, then: &[Play], untried: &[Scenario]) -> Settled {
-    let (target, limits) = (TargetCommand::new("srv"), Limits::default());
-    let patience = Patience::new(limits.clone());
+    settled_with(&Patience::new(Limits::default()), first, then, untried)
+}
+
+fn settled_with(patience: &Patience, first: &Trace, then: &[Play], untried: &[Scenario]) -> Settled {
+    let (target, limits) = (TargetCommand::new("srv"), patience.usual());
     let settler = Settler {
         clause: &REAPED,
         target: &target,
         profile: &profile(),
-        patience: &patience,
+        patience,
         untried,
         shrink_within: Duration::ZERO,
         legal: false,
@@ -107,6 +110,16 @@ fn what_was_late_once_passes_if_it_was_judged_again() {
     assert_eq!(comes_to(&left(), &[nothing, nothing, nothing, nothing, gone]).0, Status::Pass);
     assert_eq!(comes_to(&left(), &[nothing as Play; 5]).0, Status::Inconclusive);
     assert_eq!(comes_to(&left(), &[too_busy as Play; 5]).0, Status::Inconclusive);
+}
+
+#[test]
+fn a_second_look_ends() {
+    let mut patience = Patience::new(Limits::default());
+    patience.second_look = Duration::ZERO;
+    let status = |then: &[Play]| settled_with(&patience, &left(), then, &[]).finding.status();
+    assert_eq!(status(&[gone, nothing]), Status::Inconclusive);
+    assert_eq!(status(&[gone, left]), Status::Fail);
+    assert_eq!(status(&[gone, gone]), Status::Pass);
 }
 
 #[test]
