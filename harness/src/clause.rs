@@ -88,6 +88,8 @@ pub enum Need {
     MadeForMany,
     /// Makes a process for each connection, whether or not clients are then served side by side.
     Forks,
+    /// Makes a process or a thread for each connection, or serves them by a pool of threads.
+    MakesForEach,
     /// Serves each connection in a process of its own: made for it, not made beforehand.
     ForkPerConnection,
     /// Serves in processes made beforehand.
@@ -116,6 +118,12 @@ pub enum Unmet {
 }
 
 impl Need {
+    /// Whether it is about how a server is made, so that no limit of its clients matters.
+    #[must_use]
+    pub const fn is_of_make(self) -> bool {
+        matches!(self, Self::MadeForMany | Self::MakesForEach | Self::Forks)
+    }
+
     /// Why the need is not met, if it is not.
     #[must_use]
     pub fn unmet(self, profile: &Profile, host: Host) -> Option<Unmet> {
@@ -132,6 +140,10 @@ impl Need {
             Self::Concurrent => server(profile.concurrent, "the server serves one client at a time"),
             Self::MadeForMany => server(profile.made_for_many, "the server is made for one client at a time"),
             Self::Forks => server(profile.forks, "the server does not fork for each connection"),
+            Self::MakesForEach => server(
+                profile.forks || profile.model == Model::Threads,
+                "the server makes no process and no thread for each connection",
+            ),
             Self::ForkPerConnection => server(
                 profile.forks && profile.concurrent,
                 "the server does not serve each connection in a process of its own",

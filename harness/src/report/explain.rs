@@ -88,6 +88,7 @@ fn in_words(need: Need) -> String {
         Need::Concurrent => "a server that serves clients side by side".to_owned(),
         Need::MadeForMany => "a server that has what it takes to serve side by side".to_owned(),
         Need::Forks => "a server that forks for each connection".to_owned(),
+        Need::MakesForEach => "a server that makes a process or a thread for each connection".to_owned(),
         Need::ForkPerConnection => "a server that serves each connection in a process of its own".to_owned(),
         Need::Prefork => "a server with processes made beforehand".to_owned(),
         Need::ServingProcesses => {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::case::Case;
-use crate::clause::{Clause, ClauseId, Host, Level, Need};
+use crate::clause::{Clause, ClauseId, Host, Level};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::outcome::{Cause, Counterexample, Failure, Finding, NOT_SELECTED, Outcome, Report, Status};
@@ -219,7 +219,7 @@ impl Run<'_> {
             if let (Ok(_), Some(reason)) = (&entry.cases, target.exempt(entry.clause)) {
                 entry.cases = Err((Cause::NotApplicable, reason.to_owned()));
             }
-            if entry.clause.needs.iter().any(|need| matches!(need, Need::MadeForMany | Need::Forks)) {
+            if entry.clause.needs.iter().any(|need| need.is_of_make()) {
                 continue;
             }
             // What happens beyond a limit is what the family asks.

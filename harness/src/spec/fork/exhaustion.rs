@@ -10,7 +10,7 @@ use crate::scenario::{
 };
 use crate::spec::fd::{churn, growth};
 use crate::trace::aftermath::{all_left, first_step, left_working};
-use crate::trace::query::{count, judge, span, witness};
+use crate::trace::query::{applies, count, judge, span, witness};
 use crate::trace::{Look, State, Trace, What};
 use crate::verdict::Verdict;
 
@@ -33,11 +33,11 @@ pub(super) static SURVIVES_PROCESS_LIMIT: Clause = Clause {
 pub(super) static NO_LEAK_AT_PROCESS_LIMIT: Clause = Clause {
     id: ClauseId("fork.no-leak-at-process-limit"),
     level: Level::Must,
-    requirement: "The server closes the connection for which it could not fork.",
-    why: "The path that is hardly ever taken is the one that forgets close(connfd): each failed fork then \
-          costs a descriptor for ever, and leaves a client waiting that nobody will serve.",
-    citations: &["POSIX.1-2024 fork", "POSIX.1-2024 close"],
-    needs: &[Need::ProcessLimit, Need::Forks, Need::Lasting],
+    requirement: "The server closes the connection for which it could make no process or thread.",
+    why: "The path that is hardly ever taken is the one that forgets close(connfd): each fork or pthread_create that \
+          fails then costs a descriptor for ever, and leaves a client waiting that nobody will serve.",
+    citations: &["POSIX.1-2024 fork", "pthread_create(3) EAGAIN", "POSIX.1-2024 close"],
+    needs: &[Need::ProcessLimit, Need::MakesForEach, Need::Lasting],
     scenarios: at_the_limit,
     check: no_leak_at_process_limit,
 };
@@ -76,8 +76,8 @@ fn at_the_limit(_: &Profile) -> BoxedStrategy<Scenario> {
     fixed(steps)
 }
 
-/// The step of the limit, once it is seen that it was felt: a client came under it, and no process was made for it.
-fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<usize, Verdict> {
+/// The step of the limit, once it was set.
+fn limit_of_processes(scenario: &Scenario, trace: &Trace) -> Result<usize, Verdict> {
     left_working(scenario)?;
     let is_limit = |step: &Step| matches!(step, Step::Limit(_, Resource::Processes, Amount::InUse));
     let step = first_step(scenario, is_limit)
@@ -85,6 +85,12 @@ fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<usize, Verdict> 
     let done =
         trace.first(|what| matches!(what, What::Limited { resource: Resource::Processes, done: true, .. }));
     witness(done.is_some_and(|event| event.step == step), "the number of processes could not be limited")?;
+    Ok(step)
+}
+
+/// The same, once it is seen that it was felt: a client came under it, and no process was made for it.
+fn limit_was_felt(scenario: &Scenario, trace: &Trace) -> Result<usize, Verdict> {
+    let step = limit_of_processes(scenario, trace)?;
     let look = trace
         .looks()
         .find_map(|(index, look)| (index > step).then_some(look))
@@ -118,14 +124,7 @@ fn no_leak_at_process_limit(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(Instance(0))?;
         all_left(scenario)?;
-        let step = limit_was_felt(scenario, trace)?;
-        let refused: Vec<_> = scenario
-            .clients()
-            .into_iter()
-            .filter(|client| {
-                !is_visitor(scenario, *client) && trace.before(step).acts(*client).next().is_none()
-            })
-            .collect();
+        let refused = refused(scenario, trace)?;
         let (_, look) = trace
             .awaited(Condition::Back(Facet::Connections))
             .ok_or_else(|| Verdict::Inconclusive("nobody waited for the connections to go".into()))?;
@@ -135,16 +134,32 @@ fn no_leak_at_process_limit(scenario: &Scenario, trace: &Trace) -> Verdict {
             let names: Vec<_> = kept.iter().map(ToString::to_string).collect();
             return Err(Verdict::missing(
                 format!(
-                    "each connection for which fork failed is closed within {within} of its client's close"
+                    "each connection for which fork or pthread_create failed is closed within {within} of its \
+                     client's close"
                 ),
                 format!("{} still open: {}", count(kept.len(), "connection"), names.join(", ")),
             ));
         }
         Ok(format!(
-            "{} came while fork failed, none of their connections is left",
+            "{} came while no process or thread could be made, none of their connections is left",
             count(refused.len(), "client")
         ))
     })
+}
+
+/// The clients that came under the limit, once it is seen that it was felt.
+fn refused(scenario: &Scenario, trace: &Trace) -> Result<Vec<Client>, Verdict> {
+    let forks = trace.circumstances.profile.as_ref().is_some_and(|profile| profile.forks);
+    let step = if forks { limit_was_felt(scenario, trace)? } else { limit_of_processes(scenario, trace)? };
+    let came =
+        |client: &Client| !is_visitor(scenario, *client) && trace.before(step).acts(*client).next().is_none();
+    let mut refused: Vec<_> = scenario.clients().into_iter().filter(came).collect();
+    if !forks {
+        // A pool of threads has some to spare.
+        refused.retain(|client| trace.acts(*client).all(|acted| acted.received == 0));
+        applies(!refused.is_empty(), "each client under the limit was served by a thread that was there")?;
+    }
+    Ok(refused)
 }
 
 /// Whether a process still holds the server's end of a connection that the client has left.
