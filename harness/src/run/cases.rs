@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::outcome::Failure;
 use crate::plan::Entry;
+use crate::run::second_look::lacks_ends;
 use crate::scenario::{Act, Client, Scenario, Step};
 use crate::trace::Trace;
 use crate::verdict::Verdict;
@@ -58,7 +59,7 @@ pub(super) struct Tally {
     pub(super) cases: u32,
     pub(super) duration: Duration,
     pub(super) passed: Option<String>,
-    pub(super) doubt: Option<(Scenario, String)>,
+    pub(super) doubt: Option<Doubt>,
     /// The simplest failure so far.
     pub(super) failure: Option<Failure>,
     pub(super) broken: Option<String>,
@@ -66,6 +67,14 @@ pub(super) struct Tally {
     pub(super) moot: Option<String>,
     /// Scenarios left out, since it had failed before their turn came.
     pub(super) untried: Vec<Scenario>,
+}
+
+/// A scenario that did not decide.
+#[derive(Clone, Debug)]
+pub(super) struct Doubt {
+    pub(super) scenario: Scenario,
+    /// Whether a client waited for the end of its connection in vain.
+    pub(super) lacks_ends: bool,
 }
 
 /// Lets every clause that wanted this scenario judge what was seen; nothing was seen if all of them had failed before.
@@ -85,7 +94,10 @@ pub(super) fn judge(
                 tally.duration += *took;
                 match (plan[index].clause.check)(&work.scenario, trace) {
                     Verdict::Pass(seen) => tally.passed = Some(seen),
-                    Verdict::Inconclusive(doubt) => tally.doubt = Some((work.scenario.clone(), doubt)),
+                    Verdict::Inconclusive(_) => {
+                        let scenario = work.scenario.clone();
+                        tally.doubt = Some(Doubt { scenario, lacks_ends: lacks_ends(trace) });
+                    }
                     Verdict::NotApplicable(reason) => tally.moot = Some(reason),
                     Verdict::Fail(evidence) => {
                         let simplest = tally

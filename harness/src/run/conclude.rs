@@ -39,7 +39,7 @@ impl<'a> Conclusions<'a> {
     pub(super) fn enacted(&mut self, work: &Work, tallies: &[Tally], tell: &mut dyn FnMut(Progress<'_>)) {
         for &index in &work.entries {
             self.left[index] -= 1;
-            if self.left[index] == 0 && super::unsettled(&tallies[index]).is_none() {
+            if self.left[index] == 0 && super::second_look::unsettled(&tallies[index]).is_none() {
                 self.conclude(index, &tallies[index], None, tell);
             }
         }

@@ -8,10 +8,9 @@ use crate::case::Case;
 use crate::clause::{Clause, ClauseId, Host, Level};
 use crate::command::TargetCommand;
 use crate::error::Error;
-use crate::outcome::{Cause, Counterexample, Failure, Finding, NOT_SELECTED, Outcome, Report, Status};
+use crate::outcome::{Cause, Counterexample, Finding, NOT_SELECTED, Outcome, Report, Status};
 use crate::plan::{Entry, Options, plan};
 use crate::profile::{Model, Profile};
-use crate::scenario::Scenario;
 use crate::trace::{Isolation, Trace};
 use crate::verdict::Verdict;
 use crate::world::World;
@@ -25,6 +24,7 @@ pub mod fuzz;
 mod outcomes;
 mod pace;
 mod pool;
+mod second_look;
 mod settle;
 pub mod shrink;
 #[cfg(test)]
@@ -39,9 +39,9 @@ use conclude::Conclusions;
 use expect::Expecting;
 pub use outcomes::unjudged;
 use outcomes::{notes, outcomes};
-use pace::{Pace, Patience};
+use pace::Pace;
 use pool::{Pool, Source};
-use settle::{Settled, Settler};
+use second_look::Looked;
 use workers::workers;
 
 /// What is enacted at once, for each job, where most of the time is patience and not work: when clauses are looked at
@@ -186,7 +186,8 @@ impl Run<'_> {
         tell(Progress::Planned { scenarios: works.len() });
         concluded.untried(tell);
         let enactments = self.enact((&plan, &works), &target, &profile, (&mut tallies, &mut concluded), tell);
-        self.settle(&plan, &target, &profile, (&tallies, &mut concluded), tell);
+        let looked = Looked { plan: &plan, target: &target, profile: &profile, tallies: &tallies };
+        self.settle(&looked, &mut concluded, tell);
         report.outcomes = concluded.finish(&tallies, tell);
         report.notes = notes(&profile);
         report.profile = Some((*profile).clone());
@@ -293,56 +294,6 @@ impl Run<'_> {
         enacted
     }
 
-    /// Looks again at what failed, and at what nobody could judge.
-    fn settle(
-        &self,
-        plan: &[Entry],
-        target: &Arc<TargetCommand>,
-        profile: &Arc<Profile>,
-        (tallies, concluded): (&[Tally], &mut Conclusions<'_>),
-        tell: &mut dyn FnMut(Progress<'_>),
-    ) {
-        let numbered = tallies.iter().enumerate();
-        let unsettled: Vec<(usize, Unsettled)> =
-            numbered.filter_map(|(index, tally)| Some((index, unsettled(tally)?))).collect();
-        let indexes: Vec<usize> = unsettled.iter().map(|(index, _)| *index).collect();
-        tell(Progress::Confirming { clauses: indexes.len() });
-        let patience = Arc::new(Patience::new(self.options.limits()));
-        let jobs = unsettled.into_iter().map(|(index, unsettled)| {
-            let (target, profile, patience) =
-                (Arc::clone(target), Arc::clone(profile), Arc::clone(&patience));
-            let (clause, shrink_within) = (plan[index].clause, self.options.shrink_within);
-            let untried = tallies[index].untried.clone();
-            move |world: &mut dyn World| {
-                let settler = Settler {
-                    clause,
-                    target: &target,
-                    profile: &profile,
-                    patience: &patience,
-                    untried: &untried,
-                    shrink_within,
-                    legal: false,
-                };
-                match unsettled {
-                    Unsettled::Failure(failure) => settler.failure(world, *failure),
-                    Unsettled::Doubt(scenario) => settler.doubt(world, &scenario),
-                }
-            }
-        });
-        let at_once = (self.options.jobs * WAITING_AT_ONCE).min(indexes.len());
-        Pool::with(self.source, self.stop, at_once, |pool| {
-            pool.each(jobs, |at, result| {
-                let settled = result.unwrap_or_else(|error| Settled {
-                    finding: Finding::Broken(error.in_full()),
-                    counterexample: None,
-                });
-                tell(Progress::Settled(plan[indexes[at]].clause.id, settled.finding.status()));
-                concluded.settled(indexes[at], &tallies[indexes[at]], settled, tell);
-                true
-            })
-        });
-    }
-
     /// The report on a server that serves not even one visit: one failure, and the rest skipped.
     fn not_serving(&self, target: &TargetCommand, baseline: Baseline, trace: &Trace) -> Report {
         let (failed, mut failure, doubt) = match baseline {
@@ -382,19 +333,5 @@ impl Run<'_> {
                 .unwrap_or_default(),
             ..unjudged
         }
-    }
-}
-
-/// What needs a second look.
-enum Unsettled {
-    Failure(Box<Failure>),
-    Doubt(Scenario),
-}
-
-fn unsettled(tally: &Tally) -> Option<Unsettled> {
-    match (&tally.failure, &tally.passed, &tally.moot, &tally.doubt) {
-        (Some(failure), ..) => Some(Unsettled::Failure(Box::new(failure.clone()))),
-        (None, None, None, Some((scenario, _))) => Some(Unsettled::Doubt(scenario.clone())),
-        (None, ..) => None,
     }
 }

@@ -84,6 +84,11 @@ impl Patience {
         }
     }
 
+    /// What most scenarios wait for never comes.
+    pub(super) fn give_up(&self) {
+        self.missing.store(HOPELESS, Ordering::Relaxed);
+    }
+
     /// What was missing is missing again.
     pub(super) fn missed(&self) {
         self.missing.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use crate::outcome::{Cause, Finding, Status};
 use crate::plan::Entry;
 use crate::run::cases::{Tally, Work, crowd, judge};
 use crate::run::outcomes::outcome;
-use crate::run::{Unsettled, unsettled};
+use crate::run::second_look::{Unsettled, unsettled};
 use crate::scenario::{Act, Payload, Scenario, Step, To, act};
 use crate::trace::build::{Build, serving};
 use crate::trace::{Exit, Trace};
