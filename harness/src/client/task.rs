@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::client::connection::{CHUNK, Moved};
-use crate::client::{Connection, Stream};
+use crate::client::{Connection, Stream, Wants};
 use crate::limits::Limits;
 use crate::scenario::{Act, Client, Cut, Payload};
 use crate::trace::{Acted, Ending, Fate};
@@ -25,7 +25,9 @@ pub struct Task {
     act: Act,
     phase: Phase,
     began: Instant,
-    /// The server's own time at the last progress.
+    /// The server's own time at the beginning.
+    from: Duration,
+    /// The same at the last progress.
     progress: Duration,
     longest: Duration,
     fate: Option<Fate>,
@@ -45,17 +47,6 @@ enum Phase {
     Ending,
     /// Staying until the instant.
     Lingering(Instant),
-}
-
-/// What a task waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wants {
-    /// Input.
-    pub read: bool,
-    /// Room for output, or the end of a handshake.
-    pub write: bool,
-    /// A moment.
-    pub wake: Option<Instant>,
 }
 
 /// What an act may need besides its own connection.
@@ -84,6 +75,7 @@ impl Task {
             act,
             phase: Phase::Moving,
             began: Instant::now(),
+            from: around.own,
             progress: around.own,
             longest: Duration::ZERO,
             fate: None,
@@ -350,6 +342,12 @@ impl Task {
             (_, Act::Send(_) | Act::Stall { .. }) => (STALLED_AFTER, Fate::Stalled),
             _ => (limits.reply_within, Fate::Missed),
         };
+        // A server that swallows a little now and then never lets the client stall.
+        if matches!(self.act, Act::Stall { .. })
+            && around.own.saturating_sub(self.from) >= limits.drain_within
+        {
+            self.fate = Some(Fate::Done);
+        }
         if idle >= within {
             self.longest = self.longest.max(idle);
             if matches!(self.act, Act::Visit(_)) {

@@ -198,7 +198,10 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
     let listening: Vec<u64> = last.listening(FIRST).map(|socket| socket.inode).collect();
     let accepting = last.of(FIRST).filter(|p| listening.iter().any(|&inode| p.holds(inode))).count();
     let threads = |look: &Look| look.of(FIRST).map(|process| process.threads).sum::<u32>();
-    let one_shot = !served(3) && matches!(trace.exit(FIRST), Some((_, Exit::Code(0))));
+    // Who has served a second client and then ends is no server of one, but one that ends too soon.
+    let got = |client: u32| trace.acts(Client(client)).any(|acted| acted.received > 0);
+    let one_shot =
+        !(1..=BESIDE).any(got) && !served(3) && matches!(trace.exit(FIRST), Some((_, Exit::Code(0))));
     let concurrent = beside || (!one_shot && forgets(trace));
     let model = if one_shot {
         Model::OneShot

@@ -86,7 +86,8 @@ pub enum Act {
     PingPong(Payload),
     /// Sends one urgent byte (MSG_OOB); it is no part of the payload.
     Urgent(u8),
-    /// Sends without reading until the server has taken nothing for a while (back-pressure), or `max` bytes are sent.
+    /// Sends without reading until the server has taken nothing for a while (back-pressure), `max` bytes are sent, or
+    /// the server has gone on taking some for as long as [`Limits::drain_within`](crate::limits::Limits::drain_within).
     Stall {
         /// Bytes.
         max: u64,

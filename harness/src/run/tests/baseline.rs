@@ -134,8 +134,16 @@ fn a_server_is_taken_for_what_it_is() {
         Model::ForkPerConnection
     );
     assert_eq!(model(Shown { looks: |clients| with_one_each(clients, true), ..AT_ONCE }), Model::Threads);
-    let one_shot = Shown { last: false, exit: Some(Exit::Code(0)), ..IN_TURN };
-    assert_eq!(model(one_shot), Model::OneShot);
+}
+
+#[test]
+fn a_server_of_one_client_serves_no_second_one() {
+    let ended = Shown { last: false, exit: Some(Exit::Code(0)), ..AT_ONCE };
+    let model = |shown: Shown| profile(vec![shown.trace(); 2]).model;
+    assert_eq!(model(Shown { beside: [0; 2], afterwards: [0; 2], ..ended }), Model::OneShot);
+    assert_eq!(model(Shown { beside: [0; 2], afterwards: [GREETING; 2], ..ended }), Model::OneAtATime);
+    let forks = Shown { looks: |clients| with_one_each(clients, false), ..ended };
+    assert_eq!(model(forks), Model::ForkPerConnection);
 }
 
 #[test]

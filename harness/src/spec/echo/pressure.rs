@@ -9,7 +9,7 @@ use crate::scenario::{Act, Class, Client, Instance, Payload, Scenario, Setting, 
 use crate::spec::echo::bytes::came_back;
 use crate::spec::echo::text::own;
 use crate::trace::aftermath::left_working;
-use crate::trace::query::{bytes, judge, millis, witness};
+use crate::trace::query::{applies, bytes, judge, millis, witness};
 use crate::trace::{Acted, Ending, Fate, Isolation, Look, Trace, What};
 use crate::verdict::Verdict;
 
@@ -83,6 +83,8 @@ pub(super) static SHORT_WRITES_CONTINUED: Clause = Clause {
 /// Bytes after which a server that still takes input without a reader counts as unbounded: far more than all buffers of
 /// a connection hold, even where they cannot be made small.
 const STALL_MAX: u64 = 32 << 20;
+/// Bytes that are too much for bounded buffers, where they were taken little by little.
+const TRICKLE: u64 = 256 << 10;
 
 /// Bytes that are owed at a half-close: more than small buffers of the kernel hold.
 const HALF_CLOSED_LEN: u64 = 16 * 3100;
@@ -203,19 +205,25 @@ fn backpressure_blocks(scenario: &Scenario, trace: &Trace) -> Verdict {
             let observed = format!("the connection ended after {} without a reader", bytes(stall.sent));
             return Err(Verdict::seen(expected, observed));
         }
+        let within = trace.circumstances.limits.drain_within;
+        let long = u128::from(stall.took_us) >= within.as_micros() && stall.sent >= TRICKLE;
         witness(
-            stall.fate == Fate::Done && stall.sent >= max && max >= STALL_MAX,
+            stall.fate == Fate::Done && max >= STALL_MAX && (stall.sent >= max || long),
             "the client did not get to sending much",
         )?;
         let grown = memory_grown(trace);
         // Where the kernel's buffers cannot be made small they may hold much; memory of the server's own is proof.
         let own_buffers = trace.circumstances.isolation > Isolation::Loopback;
-        witness(own_buffers || grown * 1024 >= max / 4, "the kernel's buffers took all that was sent")?;
+        witness(
+            own_buffers || grown * 1024 >= stall.sent / 4,
+            "the kernel's buffers took all that was sent",
+        )?;
         Err(Verdict::seen(
             expected,
             format!(
-                "the server took {} that were not read back; its memory grew by {grown} KiB",
-                bytes(stall.sent)
+                "the server took {} in {} that were not read back; its memory grew by {grown} KiB",
+                bytes(stall.sent),
+                millis(stall.took_us),
             ),
         ))
     })
@@ -262,8 +270,12 @@ fn zero_window(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let is_stalled =
             |acted: &&Acted| matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Stalled;
-        let stall = acted(trace, is_stalled)
-            .ok_or_else(|| Verdict::Inconclusive("no client's window was closed".into()))?;
+        let went_on =
+            acted(trace, |acted| matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Done);
+        let stall = acted(trace, is_stalled);
+        let never = "the server makes no client wait that does not read";
+        applies(stall.is_some() || went_on.is_none(), never)?;
+        let stall = stall.ok_or_else(|| Verdict::Inconclusive("no client's window was closed".into()))?;
         let read = acted(trace, |acted| acted.act == Act::Read && acted.client == stall.1.client)
             .ok_or_else(|| Verdict::Inconclusive("the client never read again".into()))?;
         let paused_us = read.0.saturating_sub(read.1.took_us).saturating_sub(stall.0);

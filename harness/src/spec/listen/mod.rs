@@ -14,7 +14,7 @@ use crate::scenario::generate::fixed;
 use crate::scenario::{
     Act, Client, Condition, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
 };
-use crate::trace::query::{count, judge, witness};
+use crate::trace::query::{applies, count, judge, witness};
 use crate::trace::{Fate, Trace};
 use crate::verdict::Verdict;
 
@@ -358,6 +358,9 @@ fn queue_is_drained(_: &Scenario, trace: &Trace) -> Verdict {
         let stuck = trace
             .all_acts()
             .find(|acted| matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Stalled);
+        let went_on =
+            trace.all_acts().any(|acted| matches!(acted.act, Act::Stall { .. }) && acted.fate == Fate::Done);
+        applies(stuck.is_some() || !went_on, "the server makes no client wait that does not read")?;
         let stuck = stuck.ok_or_else(|| Verdict::Inconclusive("no client was stuck".into()))?;
         let others: Vec<Client> = trace
             .all_acts()
