@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::case::Case;
 use crate::clause::{Clause, ClauseId, Host, Level};
 use crate::command::TargetCommand;
 use crate::error::Error;
+use crate::limits::Limits;
 use crate::outcome::{Cause, Counterexample, Finding, NOT_SELECTED, Outcome, Report, Status};
 use crate::plan::{Entry, Options, plan};
 use crate::profile::{Model, Profile};
@@ -252,6 +253,11 @@ impl Run<'_> {
         plan
     }
 
+    /// The bounds, once it is known how soon the server listens.
+    fn limits(&self, profile: &Profile) -> Limits {
+        pace::as_it_starts(self.options.limits(), Duration::from_micros(profile.ready_us))
+    }
+
     /// Enacts every scenario, and judges. Returns how many were enacted.
     fn enact(
         &self,
@@ -261,7 +267,7 @@ impl Run<'_> {
         (tallies, concluded): (&mut [Tally], &mut Conclusions<'_>),
         tell: &mut dyn FnMut(Progress<'_>),
     ) -> u64 {
-        let pace = Arc::new(Pace::new(self.options.limits()));
+        let pace = Arc::new(Pace::new(self.limits(profile)));
         // A clause that has failed needs no further proof before it is looked at again.
         let failed: Arc<Vec<AtomicBool>> = Arc::new(plan.iter().map(|_| AtomicBool::new(false)).collect());
         let jobs = works.iter().map(|work| {

@@ -17,6 +17,13 @@ const HURRY: f64 = 0.25;
 /// How long a second look at one clause may last, about.
 const SECOND_LOOK: Duration = Duration::from_secs(60);
 
+/// The bounds for a server that took so long to listen at its first start: it gets ten times as long for another, within
+/// the usual. Where none comes, as with a port that is none, that is waited for again and again.
+pub(super) fn as_it_starts(usual: Limits, ready: Duration) -> Limits {
+    let least = usual.ready_within.mul_f64(HURRY);
+    Limits { ready_within: ready.saturating_mul(10).clamp(least, usual.ready_within), ..usual }
+}
+
 /// The bounds of the first round. Whatever is missed there is looked at again with patience: a server that is known to
 /// leave zombies, say, need not be waited for in each scenario.
 #[derive(Debug)]
@@ -113,6 +120,12 @@ mod tests {
             pace.learn(&Build::served().awaited(condition, met, serving()).trace());
         }
         pace.limits().clone()
+    }
+
+    #[test]
+    fn a_start_may_take_ten_times_as_long_as_the_first() {
+        let within = |ready| as_it_starts(Limits::default(), Duration::from_millis(ready)).ready_within;
+        assert_eq!([0, 300, 5000].map(within), [2500, 3000, 10_000].map(Duration::from_millis));
     }
 
     #[test]

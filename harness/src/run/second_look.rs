@@ -59,7 +59,7 @@ impl Run<'_> {
         let mut left: Vec<(usize, Unsettled)> =
             numbered.filter_map(|(index, tally)| Some((index, unsettled(tally)?))).collect();
         tell(Progress::Confirming { clauses: left.len() });
-        let patience = Arc::new(Patience::new(self.options.limits()));
+        let patience = Arc::new(Patience::new(self.limits(looked.profile)));
         let is_about_ends = |(index, _): &(usize, Unsettled)| looked.plan[*index].clause.id == ENDS;
         if let Some(at) = left.iter().position(is_about_ends) {
             let ends = vec![left.remove(at)];
