@@ -16,7 +16,7 @@ use crate::observe::{Observer, States, Usage};
 use crate::sandbox::Sandbox;
 use crate::scenario::{Act, Client, Condition, Endpoint, Instance, Scenario, Setting, Stdio, Step, To};
 use crate::target::{Fill, Launch, Running, launch};
-use crate::trace::{Circumstances, Event, Exit, Look, Output, State, Trace, What};
+use crate::trace::{self, Circumstances, Event, Exit, Isolation, Look, Output, State, Trace, What};
 use crate::world::live::clock::Clock;
 use crate::world::live::whom::{canonical, servers};
 
@@ -260,23 +260,43 @@ impl<'a> Enactor<'a> {
 
     /// Looks at everything but close-on-exec flags, and remembers who serves whom.
     pub(super) fn look(&mut self) -> Result<Look, Error> {
-        let processes = self.processes()?;
-        let look = self.observer.look(&processes)?;
-        Ok(self.remember(look))
+        self.see(Observer::look)
     }
 
     /// Looks at everything that tells who is meant, and remembers who serves whom.
     pub(super) fn look_around(&mut self) -> Result<Look, Error> {
-        let processes = self.processes()?;
-        let look = self.observer.look_around(&processes)?;
-        Ok(self.remember(look))
+        self.see(Observer::look_around)
     }
 
     /// Looks at everything.
     fn look_thoroughly(&mut self) -> Result<Look, Error> {
-        let processes = self.processes()?;
-        let look = self.observer.look_thoroughly(&processes)?;
+        self.see(Observer::look_thoroughly)
+    }
+
+    /// Takes a look; another one if it shows a listener that nobody holds: a process that was made since they were listed
+    /// may have it, as when a daemon is born.
+    fn see(
+        &mut self,
+        take: impl Fn(&mut Observer, &[(i32, PathBuf)]) -> Result<Look, Error>,
+    ) -> Result<Look, Error> {
+        let mut look = take(&mut self.observer, &self.sandbox.processes()?)?;
+        for _ in 0..2 {
+            if self.unheld(&look) <= self.occupied.len() {
+                break;
+            }
+            look = take(&mut self.observer, &self.sandbox.processes()?)?;
+        }
         Ok(self.remember(look))
+    }
+
+    /// Sockets in LISTEN that no process of the target holds. On a shared network those of others are left out.
+    fn unheld(&self, look: &Look) -> usize {
+        let shared = self.sandbox.isolation() == Isolation::Loopback;
+        let listens = |socket: &&trace::Socket| {
+            socket.state == State::Listen && (!shared || socket.local.port() == self.address.port())
+        };
+        let held = |socket: &&trace::Socket| look.processes.iter().any(|process| process.holds(socket.inode));
+        look.sockets.iter().filter(listens).filter(|socket| !held(socket)).count()
     }
 
     /// Remembers who serves whom.
