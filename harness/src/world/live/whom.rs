@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,14 +14,24 @@ use crate::sys;
 use crate::trace::{FdKind, Look, Process, State, What};
 use crate::world::live::enactor::Enactor;
 
+/// How long an acceptor that is at work is waited for, before it counts as the one who serves.
+const LETS_GO_WITHIN: Duration = Duration::from_millis(100);
 /// How often those who came while a signal was sent to all are sent it too.
 const ROUNDS_MAX: u32 = 16;
 
 impl Enactor<'_> {
     /// The living processes that are meant, now.
     pub(super) fn resolve(&mut self, who: Who) -> Result<Vec<i32>, Error> {
-        let look = self.look_around()?;
-        Ok(self.meant(who, &look))
+        let deadline = Instant::now() + LETS_GO_WITHIN;
+        loop {
+            let look = self.look_around()?;
+            let pids = self.meant(who, &look);
+            let unsure = matches!(who, Who::Serving(_)) && pids.iter().any(|&pid| may_let_go(pid, &look));
+            if !unsure || Instant::now() >= deadline {
+                return Ok(pids);
+            }
+            thread::yield_now();
+        }
     }
 
     fn meant(&self, who: Who, look: &Look) -> Vec<i32> {
@@ -135,6 +147,13 @@ impl Enactor<'_> {
             Amount::InUse | Amount::Original => None,
         }
     }
+}
+
+/// Whether this is an acceptor that is at work: it may be a parent that has just forked, and holds the connection, too,
+/// until it comes to closing it, while its child has ended already.
+fn may_let_go(pid: i32, look: &Look) -> bool {
+    let accepts = |process: &Process| look.acceptor(process.instance).is_some_and(|it| it.pid == pid);
+    look.process(pid).is_some_and(|process| process.state == 'R' && accepts(process))
 }
 
 /// Living children of the acceptor, the eldest first.
