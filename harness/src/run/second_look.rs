@@ -1,4 +1,5 @@
-//! A second look at what failed in the first round, and at what nobody could judge there.
+//! A second look at all that failed in the first round, or that nobody could judge there: which clause comes when, and which
+//! stands for others. `settle` is what is done for each.
 
 use std::sync::Arc;
 

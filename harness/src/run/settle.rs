@@ -1,4 +1,4 @@
-//! A second look at what failed or stayed in doubt: again, with patience where something was missing, and smaller.
+//! One clause that failed or stayed in doubt: again, with patience where something was missing, and smaller.
 
 use std::time::{Duration, Instant};
 

@@ -7,11 +7,21 @@ use proptest::sample::select;
 use proptest::strategy::BoxedStrategy;
 
 use crate::profile::{Model, Profile};
-use crate::scenario::{Act, Class, Condition, Cut, Payload, Scenario, Step};
+use crate::scenario::{Act, Class, Condition, Cut, Payload, Scenario, Step, To, act};
 
 /// The one scenario with these steps, after a usual launch.
 pub fn fixed(steps: impl IntoIterator<Item = Step>) -> BoxedStrategy<Scenario> {
     Just(Scenario::served(steps)).boxed()
+}
+
+/// A client comes, says hello, and leaves when it has been answered.
+pub(crate) fn visit(client: u32) -> Step {
+    act(client, Act::Visit(Payload::greeting()))
+}
+
+/// A client comes, is served, and stays.
+pub(crate) fn come(client: u32) -> [Step; 2] {
+    [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))]
 }
 
 /// Payloads of so many bytes, of any class, in any cuts: for clauses about bytes. All other clauses use

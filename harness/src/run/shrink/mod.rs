@@ -1,6 +1,8 @@
 //! Looks for a smaller scenario that fails in the same way: fewer clients, fewer steps, smaller payloads.
 
-use crate::scenario::{Act, Class, Client, Condition, Cut, Payload, Scenario, Setting, Sig, Step, Who};
+use crate::scenario::{
+    Act, Class, Client, Condition, Cut, Instance, Payload, Scenario, Setting, Sig, Step, Who,
+};
 
 mod lives;
 mod walk;
@@ -11,11 +13,12 @@ pub use walk::Walk;
 /// A way to make a scenario simpler: what it offers instead, the boldest first.
 type Pass = fn(&Scenario) -> Vec<Scenario>;
 
-/// What can be done to any scenario. Launches, waits and looks stay as long as they mean something: a wait for a client
-/// goes with the client.
-const PASSES: [Pass; 8] = [
+/// What can be done to any scenario. The first launch, waits and looks stay as long as they mean something: a wait for a
+/// client goes with the client.
+const PASSES: [Pass; 9] = [
     few_clients,
     fewer_clients,
+    fewer_launches,
     fewer_stretches,
     without_a_stop,
     milder,
@@ -101,6 +104,42 @@ fn filtered(steps: &[Step], stays: &dyn Fn(&Step) -> bool) -> Vec<Step> {
             step => Some(step.clone()),
         })
         .collect()
+}
+
+/// The scenario without one of the launches after the first, and without all that is for what it launches.
+fn fewer_launches(scenario: &Scenario) -> Vec<Scenario> {
+    let launched = scenario.steps.iter().filter_map(|step| match step {
+        Step::Launch(instance, _) => Some(*instance),
+        _ => None,
+    });
+    let later: Vec<Instance> = launched.skip(1).collect();
+    let found = later.into_iter().rev();
+    found
+        .map(|gone| Scenario { steps: filtered(&scenario.steps, &|step| instance(step) != Some(gone)) })
+        .collect()
+}
+
+/// The instance that a step is for, if it names one.
+fn instance(step: &Step) -> Option<Instance> {
+    let of = |who: &Who| match who {
+        Who::Launched(instance)
+        | Who::Acceptor(instance)
+        | Who::Children(instance)
+        | Who::Child(instance, _)
+        | Who::Tree(instance) => Some(*instance),
+        Who::Serving(_) => None,
+    };
+    match step {
+        Step::Launch(instance, _)
+        | Step::Await(
+            Condition::Listening(instance)
+            | Condition::Exited(instance)
+            | Condition::Gone(instance)
+            | Condition::Announced(instance),
+        ) => Some(*instance),
+        Step::Signal(who, _) | Step::Limit(who, ..) | Step::Await(Condition::Stopped(who)) => of(who),
+        _ => None,
+    }
 }
 
 fn is_removable(step: &Step) -> bool {
@@ -295,6 +334,16 @@ mod tests {
             Step::Signal(tree, Sig::Cont),
         ]);
         assert_eq!(without_a_stop(&scenario), [Scenario::served([act(0, Act::Connect(To::Target))])]);
+    }
+
+    #[test]
+    fn a_launch_that_does_not_matter_takes_its_waits_with_it() {
+        let bad = Setting { port: Some("65536".into()), ..Setting::default() };
+        let launch =
+            |n| [Step::Launch(Instance(n), bad.clone()), Step::Await(Condition::Listening(Instance(n)))];
+        let three = Scenario { steps: (0..3).flat_map(launch).collect() };
+        assert_eq!(minimum(three.clone(), &|s| s.steps.contains(&launch(0)[0])).steps.len(), 2);
+        assert_eq!(fewer_launches(&three)[0], Scenario { steps: (0..2).flat_map(launch).collect() });
     }
 
     #[test]

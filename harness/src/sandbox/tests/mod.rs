@@ -141,10 +141,7 @@ fn leave_sleepers(seconds: &str) {
          (trap '' TERM HUP INT; sleep {seconds}) & exec sleep {seconds}"
     );
     shell(&script);
-    let deadline = Instant::now() + DEADLINE;
-    while sleepers(seconds).len() < 4 && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("four sleepers", || sleepers(seconds).len() >= 4);
 }
 
 /// Processes that were started as `sleep SECONDS`, by their command line.

@@ -5,7 +5,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{fixed, visit};
 use crate::scenario::{Act, Client, Condition, Instance, Payload, Scenario, Sig, Step, To, Who, act};
 use crate::spec::fd::churn;
 use crate::spec::fork::{side_by_side, still_look};
@@ -93,10 +93,6 @@ pub(super) static DEFERRED: Clause = Clause {
     scenarios: silent_at_first,
     check: deferred,
 };
-
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
-}
 
 /// Children end one after another, by themselves and killed, and no client comes between.
 fn deaths_in_a_row(profile: &Profile) -> BoxedStrategy<Scenario> {

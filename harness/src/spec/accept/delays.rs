@@ -4,7 +4,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{come, fixed, visit};
 use crate::scenario::{Act, Client, Instance, Payload, Scenario, Step, To, act};
 use crate::spec::echo::stalled;
 use crate::trace::aftermath::{in_context, left_working, newcomers};
@@ -99,16 +99,8 @@ fn two_at_once() -> BoxedStrategy<Scenario> {
     fixed(steps)
 }
 
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
-}
-
 fn greet(client: u32) -> Step {
     act(client, Act::Exchange(Payload::greeting()))
-}
-
-fn come(client: u32) -> [Step; 2] {
-    [act(client, Act::Connect(To::Target)), greet(client)]
 }
 
 fn one_silent(_: &Profile) -> BoxedStrategy<Scenario> {

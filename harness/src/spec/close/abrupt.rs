@@ -6,7 +6,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{come, fixed, visit};
 use crate::scenario::{
     Act, Condition, Cut, Facet, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
 };
@@ -67,14 +67,6 @@ pub(super) static SURVIVES_ABRUPT_ENDS: Clause = Clause {
     check: survives_ends,
 };
 
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
-}
-
-fn come(client: u32) -> [Step; 2] {
-    [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))]
-}
-
 fn idle_reset(profile: &Profile) -> BoxedStrategy<Scenario> {
     let clients = profile.effort.pick(2, 3, 20);
     let mut steps = vec![visit(99)];
@@ -109,26 +101,26 @@ pub(in crate::spec) fn leave_while_it_sends(profile: &Profile) -> BoxedStrategy<
         }
     }
     steps.push(Step::Quiet);
-    steps.extend(reset_before_the_answer(3));
+    steps.extend(come(3));
+    // Little enough that the end of the stream has come, too.
+    steps.extend(reset_before_the_answer(3, Instance(0), 4_000));
     steps.extend([Step::Quiet, visit(100), visit(101), Step::Await(Condition::Back(Facet::Connections))]);
     Just(Scenario::launched(setting, steps)).boxed()
 }
 
-/// A client sends to a stopped server, half-closes and resets. The kernel keeps what was sent for the server to read,
-/// and its first write meets EPIPE and SIGPIPE: a blocked write, or one without a half-close, meets ECONNRESET alone.
-fn reset_before_the_answer(client: u32) -> Vec<Step> {
-    let tree = Who::Tree(Instance(0));
-    let mut steps = come(client).to_vec();
-    steps.extend([
+/// A client that is there sends to a stopped server, half-closes and resets. The kernel keeps what was sent for the server
+/// to read, and the first write meets EPIPE and SIGPIPE, since its socket was in CLOSE_WAIT: a blocked write, or one
+/// without a half-close, meets ECONNRESET alone, which raises no signal.
+pub(in crate::spec) fn reset_before_the_answer(client: u32, instance: Instance, len: u64) -> [Step; 6] {
+    let tree = Who::Tree(instance);
+    [
         Step::Signal(tree, Sig::Stop),
         Step::Await(Condition::Stopped(tree)),
-        // Little enough that the end of the stream has come, too.
-        act(client, Act::Send(Payload::of(4_000))),
+        act(client, Act::Send(Payload::of(len))),
         act(client, Act::HalfClose),
         act(client, Act::Reset),
         Step::Signal(tree, Sig::Cont),
-    ]);
-    steps
+    ]
 }
 
 /// The server is stopped until the client has gone, so that it finds much input, and nobody who would take the answers.

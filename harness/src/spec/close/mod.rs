@@ -9,7 +9,7 @@ mod abrupt;
 mod half;
 mod orderly;
 
-pub(in crate::spec) use abrupt::leave_while_it_sends;
+pub(in crate::spec) use abrupt::{leave_while_it_sends, reset_before_the_answer};
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[

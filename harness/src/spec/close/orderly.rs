@@ -4,7 +4,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{come, fixed};
 use crate::scenario::{Act, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
 use crate::trace::aftermath::{all_left, in_context, left_working};
 use crate::trace::query::{bytes, count, judge, millis, span, witness};
@@ -91,10 +91,6 @@ pub(super) static IDLE_CONNECTION_KEPT: Clause = Clause {
     scenarios: idle,
     check: idle_connection_kept,
 };
-
-fn come(client: u32) -> [Step; 2] {
-    [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))]
-}
 
 fn end(client: u32) -> [Step; 3] {
     [act(client, Act::HalfClose), act(client, Act::ReadToEnd), act(client, Act::Close)]

@@ -269,12 +269,15 @@ fn new_bytes(acted: &Acted) -> u64 {
 
 fn inherited_descriptors(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        let look = trace.ready(Instance(0))?;
         let given = scenario.flat().find_map(|(_, step)| match step {
             Step::Launch(Instance(0), setting) if setting.inherited > 0 => Some(setting.inherited),
             _ => None,
         });
         let given = given.ok_or_else(|| Verdict::Inconclusive("nothing was inherited".into()))?;
+        if let Some((_, exit)) = trace.exit(Instance(0)) {
+            return Ok(format!("with {given} descriptors inherited it {exit}: see fd.beyond-1024"));
+        }
+        let look = trace.ready(Instance(0))?;
         let held = look.acceptor(Instance(0)).map_or(0, |process| process.fds.len());
         let kept = if held > given as usize { "keeps" } else { "closes" };
         Ok(format!("it {kept} the {given} descriptors that it inherits ({held} open)"))

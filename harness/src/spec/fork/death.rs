@@ -5,8 +5,8 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
-use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Client, Condition, Instance, Payload, Scenario, Sig, Step, To, Who, act};
+use crate::scenario::generate::{come, fixed};
+use crate::scenario::{Act, Client, Condition, Instance, Payload, Scenario, Sig, Step, Who, act};
 use crate::spec::reap::no_zombie;
 use crate::trace::Trace;
 use crate::trace::aftermath::{first_step, in_context};
@@ -125,10 +125,6 @@ pub(super) static ACCEPTOR_KEEPS_PID: Clause = Clause {
 const LISTEN: Instance = Instance(0);
 /// Processes that are killed in all: more than there are places in a table of 64.
 const MANY: u32 = 66;
-
-fn come(client: u32) -> [Step; 2] {
-    [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))]
-}
 
 fn greet(client: u32) -> Step {
     act(client, Act::Exchange(Payload::greeting()))

@@ -128,6 +128,7 @@ fn no_leak_at_process_limit(scenario: &Scenario, trace: &Trace) -> Verdict {
         let (_, look) = trace
             .awaited(Condition::Back(Facet::Connections))
             .ok_or_else(|| Verdict::Inconclusive("nobody waited for the connections to go".into()))?;
+        applies(look.acceptor(Instance(0)).is_some(), "the server ended when no process could be made")?;
         let kept: Vec<_> = refused.iter().filter(|client| is_kept(trace, look, **client)).collect();
         if !kept.is_empty() {
             let within = span(trace.circumstances.limits.settle_within);

@@ -4,7 +4,8 @@
 //! getrlimit(2), accept(2), POSIX.1-2024 fork and write, listen(2), UNP 16 and 30.
 
 use crate::clause::Clause;
-use crate::scenario::{Act, Client, Condition, Instance, Payload, Resource, Scenario, Setting, Step, act};
+use crate::scenario::generate::visit;
+use crate::scenario::{Act, Client, Condition, Instance, Resource, Scenario, Setting, Step, act};
 use crate::trace::query::witness;
 use crate::trace::{Acted, Trace, What};
 use crate::verdict::Verdict;
@@ -34,10 +35,6 @@ const LATER: u32 = 60;
 /// The same act of some clients, at once.
 fn each(clients: std::ops::Range<u32>, what: Act) -> Step {
     Step::Together(clients.map(|client| act(client, what)).collect())
-}
-
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
 }
 
 /// Ends the check unless the server was launched as usual, listened at first (later waits may tell of its end), and was

@@ -10,7 +10,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{fixed, visit};
 use crate::scenario::{
     Act, Client, Condition, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
 };
@@ -121,10 +121,6 @@ const TREE: Who = Who::Tree(FIRST);
 /// Client numbers of those that are no part of a queue.
 const EARLY: u32 = 90;
 const LATE: u32 = 91;
-
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
-}
 
 fn together(clients: u32, what: Act) -> Step {
     Step::Together((0..clients).map(|client| act(client, what)).collect())

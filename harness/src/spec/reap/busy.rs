@@ -4,7 +4,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{come, fixed, visit};
 use crate::scenario::{Act, Condition, Instance, Payload, Scenario, Sig, Step, To, Who, act};
 use crate::spec::fd::churn;
 use crate::trace::aftermath::{first_step, in_context, left_working};
@@ -65,14 +65,6 @@ pub(super) static SIGNAL_STORM: Clause = Clause {
     scenarios: storm,
     check: storm_survived,
 };
-
-fn come(client: u32) -> [Step; 2] {
-    [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))]
-}
-
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
-}
 
 /// Half of the clients leave while the other half comes, again and again.
 fn come_and_go(profile: &Profile) -> BoxedStrategy<Scenario> {

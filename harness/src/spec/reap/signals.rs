@@ -5,7 +5,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{fixed, visit};
 use crate::scenario::{Act, Class, Client, Condition, Instance, Payload, Scenario, Sig, Step, To, Who, act};
 use crate::spec::close::leave_while_it_sends;
 use crate::trace::aftermath::{first_step, in_context, left_working};
@@ -83,10 +83,6 @@ pub(super) static HANGUP_RECORDED: Clause = Clause {
     scenarios: hangup,
     check: hangup_recorded,
 };
-
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
-}
 
 fn greet(client: u32) -> Step {
     act(client, Act::Exchange(Payload::greeting()))

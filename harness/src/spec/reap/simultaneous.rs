@@ -5,7 +5,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
-use crate::scenario::generate::fixed;
+use crate::scenario::generate::{come, fixed};
 use crate::scenario::{
     Act, Client, Condition, Facet, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
 };
@@ -72,10 +72,6 @@ pub(super) static FOREIGN_CHILD: Clause = Clause {
 };
 
 const FIRST: Instance = Instance(0);
-
-fn come(client: u32) -> [Step; 2] {
-    [act(client, Act::Connect(To::Target)), act(client, Act::Exchange(Payload::greeting()))]
-}
 
 /// The parent is stopped, so that it gets one signal for all that happens meanwhile.
 fn while_stopped(clients: u32, deaths: Vec<Step>, visits: bool) -> Scenario {

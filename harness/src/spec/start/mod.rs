@@ -6,7 +6,8 @@
 
 use crate::clause::Clause;
 use crate::profile::Profile;
-use crate::scenario::{Act, Instance, Payload, Scenario, Step, act};
+use crate::scenario::generate::visit;
+use crate::scenario::{Act, Instance, Scenario, Step, act};
 use crate::trace::query::witness;
 use crate::verdict::Verdict;
 
@@ -47,10 +48,6 @@ pub const CLAUSES: &[&Clause] = &[
 
 const FIRST: Instance = Instance(0);
 const SECOND: Instance = Instance(1);
-
-fn visit(client: u32) -> Step {
-    act(client, Act::Visit(Payload::greeting()))
-}
 
 /// The same act of some clients, at once.
 fn each(clients: std::ops::Range<u32>, what: Act) -> Step {

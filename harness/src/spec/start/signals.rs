@@ -4,9 +4,11 @@ use proptest::strategy::{BoxedStrategy, Just, Strategy};
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
+use crate::scenario::generate::come;
 use crate::scenario::{
     Act, Client, Condition, Disposition, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
 };
+use crate::spec::close::reset_before_the_answer;
 use crate::spec::start::setting::{comes_up, serves_in, setting_of};
 use crate::spec::start::{FIRST, SECOND, left_alone, rests_in, visit, watch};
 use crate::trace::query::{count, judge, name, span, witness};
@@ -81,28 +83,16 @@ fn with_sigpipe(profile: &Profile) -> BoxedStrategy<Scenario> {
     Just(Scenario { steps }).boxed()
 }
 
-/// A client sends to a stopped server, closes its sending half and resets, and others come. What was sent can still be
-/// read, and then the first write meets EPIPE, since the server's socket was in CLOSE_WAIT: after a reset in any other
-/// state it meets ECONNRESET, which raises no signal.
+/// A client leaves without its answer, and others come.
 fn client_leaves_writer(instance: Instance, sigpipe: Disposition) -> Vec<Step> {
     let setting = Setting { sigpipe, ..Setting::default() };
-    let (Client(client), tree) = (leaver(instance), Who::Tree(instance));
-    vec![
-        Step::Launch(instance, setting),
-        Step::Await(Condition::Listening(instance)),
-        visit(client - 1),
-        act(client, Act::Connect(To::Target)),
-        act(client, Act::Exchange(Payload::greeting())),
-        Step::Signal(tree, Sig::Stop),
-        Step::Await(Condition::Stopped(tree)),
-        act(client, Act::Send(Payload::of(20_000))),
-        act(client, Act::HalfClose),
-        act(client, Act::Reset),
-        Step::Signal(tree, Sig::Cont),
-        visit(client + 1),
-        visit(client + 2),
-        Step::Look,
-    ]
+    let Client(client) = leaver(instance);
+    let mut steps =
+        vec![Step::Launch(instance, setting), Step::Await(Condition::Listening(instance)), visit(client - 1)];
+    steps.extend(come(client));
+    steps.extend(reset_before_the_answer(client, instance, 20_000));
+    steps.extend([visit(client + 1), visit(client + 2), Step::Look]);
+    steps
 }
 
 /// The client of this instance that leaves.
