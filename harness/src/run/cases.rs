@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::outcome::Failure;
 use crate::plan::Entry;
-use crate::run::second_look::lacks_ends;
 use crate::scenario::{Act, Client, Scenario, Step};
 use crate::trace::Trace;
 use crate::verdict::Verdict;
@@ -73,8 +72,7 @@ pub(super) struct Tally {
 #[derive(Clone, Debug)]
 pub(super) struct Doubt {
     pub(super) scenario: Scenario,
-    /// Whether a client waited for the end of its connection in vain.
-    pub(super) lacks_ends: bool,
+    pub(super) trace: Trace,
 }
 
 /// Lets every clause that wanted this scenario judge what was seen; nothing was seen if all of them had failed before.
@@ -95,8 +93,7 @@ pub(super) fn judge(
                 match (plan[index].clause.check)(&work.scenario, trace) {
                     Verdict::Pass(seen) => tally.passed = Some(seen),
                     Verdict::Inconclusive(_) => {
-                        let scenario = work.scenario.clone();
-                        tally.doubt = Some(Doubt { scenario, lacks_ends: lacks_ends(trace) });
+                        tally.doubt = Some(Doubt { scenario: work.scenario.clone(), trace: trace.clone() });
                     }
                     Verdict::NotApplicable(reason) => tally.moot = Some(reason),
                     Verdict::Fail(evidence) => {

@@ -25,6 +25,7 @@ pub mod fuzz;
 mod outcomes;
 mod pace;
 mod pool;
+mod root;
 mod second_look;
 mod settle;
 pub mod shrink;

@@ -1,0 +1,182 @@
+//! Roots: a failure that explains others. What happens in the scenarios of many clauses, whatever they are about, is told
+//! once, by the clause that asks for it as such.
+
+use crate::clause::{Clause, ClauseId};
+use crate::outcome::{Counterexample, Failure};
+use crate::run::second_look::Unsettled;
+use crate::scenario::{Act, Instance, Scenario, Sig, Who};
+use crate::trace::{Acted, Ending, Exit, Fate, Trace, What};
+use crate::verdict::{Kind, Verdict};
+
+/// A clause whose failure explains those of others.
+pub(super) struct Root {
+    pub(super) id: ClauseId,
+    /// Clauses, or whole families, that ask for the same as such: it does not speak for their failures.
+    kin: &'static [&'static str],
+    explains: fn(&Counterexample, &Clause, &Unsettled) -> bool,
+    /// Whether all who wait for the same thing wait in vain.
+    pub(super) is_waited_for: bool,
+}
+
+/// In the order in which they are looked at.
+pub(super) const ROOTS: [Root; 2] = [
+    // A server that a child's end interrupts in accept, and that then leaves its loop, ends with its first client.
+    Root {
+        id: ClauseId("accept.survives-child-death"),
+        kin: &["reap"],
+        explains: ends_as_surely,
+        is_waited_for: false,
+    },
+    // A server ends its half of a connection when the client has. Where it does not, whoever reads to the end waits in vain.
+    Root {
+        id: ClauseId("close.eof-reaches-client"),
+        kin: &["close", "echo.empty", "echo.pipelined-close"],
+        explains: lacks_the_same_ends,
+        is_waited_for: true,
+    },
+];
+
+impl Root {
+    /// Whether what was seen of this clause is explained by the failure of the root.
+    pub(super) fn explains(&self, failed: &Counterexample, clause: &Clause, seen: &Unsettled) -> bool {
+        let is_kin = self.kin.iter().any(|kin| *kin == clause.id.family() || *kin == clause.id.0);
+        !(is_kin && matches!(seen, Unsettled::Failure(_))) && (self.explains)(failed, clause, seen)
+    }
+}
+
+/// Whether the server ended by itself, as it always does where the root fails, once a client had left or been killed.
+fn ends_as_surely(failed: &Counterexample, _: &Clause, seen: &Unsettled) -> bool {
+    let (failures, enactments) = failed.rate;
+    let exit = exit_after_clients(&failed.failure.trace);
+    failures == enactments && exit.is_some() && exit_after_clients(seen.trace()) == exit
+}
+
+/// How the server ended by itself after the process that served some client had reason to end.
+fn exit_after_clients(trace: &Trace) -> Option<Exit> {
+    const FIRST: Instance = Instance(0);
+    let mut somebody_left = false;
+    for event in &trace.events {
+        match &event.what {
+            What::Acted(acted) => somebody_left |= !matches!(acted.act, Act::Connect(_)),
+            What::Signalled { who: Who::Serving(_) | Who::Children(_) | Who::Child(..), .. } => {
+                somebody_left = true;
+            }
+            What::Signalled { sig: Sig::Stop | Sig::Cont | Sig::Chld, .. } => {}
+            What::Signalled { .. } => return None,
+            What::Exited { instance: FIRST, exit } => return somebody_left.then_some(*exit),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn lacks_the_same_ends(_: &Counterexample, clause: &Clause, seen: &Unsettled) -> bool {
+    match seen {
+        Unsettled::Failure(failure) => lacks_ends_alone(clause.check, failure),
+        Unsettled::Doubt(doubt) => doubt.trace.all_acts().any(lacks_its_end),
+    }
+}
+
+/// Whether the check would not fail if each client that has all its bytes had read the end of its connection, too.
+fn lacks_ends_alone(check: fn(&Scenario, &Trace) -> Verdict, failure: &Failure) -> bool {
+    let mut trace = failure.trace.clone();
+    let mut missing = 0;
+    for event in &mut trace.events {
+        if let What::Acted(acted) = &mut event.what
+            && lacks_its_end(acted)
+        {
+            (acted.fate, acted.ending) = (Fate::Done, Some(Ending::Eof));
+            missing += 1;
+        }
+    }
+    failure.evidence.kind == Kind::Missing
+        && missing > 0
+        && !matches!(check(&failure.scenario, &trace), Verdict::Fail(_))
+}
+
+/// Whether a client that has all its bytes waited for the end of its connection in vain.
+fn lacks_its_end(acted: &Acted) -> bool {
+    acted.fate == Fate::Missed
+        && acted.received == acted.sent
+        && matches!(acted.act, Act::ReadToEnd | Act::Visit(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Client, Payload};
+    use crate::trace::build::Build;
+    use crate::trace::query::judge;
+
+    fn lacks(trace: Trace) -> bool {
+        let check: fn(&Scenario, &Trace) -> Verdict =
+            |_, trace| judge(|| trace.served(Client(0)).map(|bytes| bytes.to_string()));
+        let Verdict::Fail(evidence) = check(&Scenario::default(), &trace) else { panic!("it passes") };
+        lacks_ends_alone(check, &Failure { scenario: Scenario::default(), trace, evidence })
+    }
+
+    fn visited(received: u64, fate: Fate) -> Trace {
+        let visit = Act::Visit(Payload::greeting());
+        let became = |acted: &mut Acted| {
+            (acted.fate, acted.received, acted.ending) = (fate, received, None);
+            if received < acted.sent {
+                acted.spans.clear();
+            }
+        };
+        Build::served().acted(0, visit, became).trace()
+    }
+
+    #[test]
+    fn roots_and_kin_are_in_the_catalogue() {
+        let is_there = |name: &str| {
+            crate::spec::catalogue().any(|clause| clause.id.0 == name || clause.id.family() == name)
+        };
+        for root in &ROOTS {
+            assert!([root.id.0].iter().chain(root.kin).all(|name| is_there(name)), "{}", root.id);
+        }
+    }
+
+    #[test]
+    fn who_has_all_bytes_lacks_the_end_alone() {
+        assert!(lacks(visited(16, Fate::Missed)));
+        assert!(!lacks(visited(0, Fate::Missed)));
+        assert!(!lacks(visited(0, Fate::Ended)));
+    }
+
+    #[test]
+    fn an_end_of_the_server_is_its_own_only_if_nobody_asked_for_it() {
+        let left = || Build::served().visited(0);
+        let signalled = |who, sig| What::Signalled { who, sig, pids: vec![2] };
+        let whole = Who::Tree(Instance(0));
+        assert_eq!(exit_after_clients(&left().exited(0, Exit::Code(0)).trace()), Some(Exit::Code(0)));
+        assert_eq!(exit_after_clients(&left().trace()), None);
+        assert_eq!(exit_after_clients(&Build::served().exited(0, Exit::Code(1)).trace()), None);
+        let told = left().event(signalled(whole, Sig::Term)).exited(0, Exit::Code(0));
+        assert_eq!(exit_after_clients(&told.trace()), None);
+        let child = Build::served().event(signalled(Who::Serving(Client(0)), Sig::Kill));
+        assert_eq!(exit_after_clients(&child.exited(0, Exit::Code(0)).trace()), Some(Exit::Code(0)));
+    }
+
+    #[test]
+    fn only_a_server_that_always_ends_explains_other_ends() {
+        let failure = |trace: Trace| {
+            let evidence = crate::verdict::Evidence {
+                kind: Kind::Seen,
+                expected: String::new(),
+                observed: String::new(),
+            };
+            Failure { scenario: Scenario::default(), trace, evidence }
+        };
+        let ended = |code| failure(Build::served().visited(0).exited(0, Exit::Code(code)).trace());
+        let [root, _] = &ROOTS;
+        let explains = |rate, code, id: &str| {
+            let clause = crate::spec::catalogue().find(|clause| clause.id.0 == id).unwrap();
+            let failed = Counterexample { failure: ended(0), rate };
+            root.explains(&failed, clause, &Unsettled::Failure(Box::new(ended(code))))
+        };
+        assert!(explains((3, 3), 0, "echo.binary"));
+        assert!(!explains((2, 3), 0, "echo.binary"));
+        assert!(!explains((3, 3), 1, "echo.binary"));
+        assert!(!explains((3, 3), 0, "reap.accept-goes-on"));
+    }
+}
