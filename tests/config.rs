@@ -188,3 +188,19 @@ fn a_server_is_run_as_the_user_that_the_file_names() {
         assert_eq!(output.status.code(), Some(2), "{said}");
     }
 }
+
+/// Root of a container without `CAP_SYS_RESOURCE` may set limits of its own processes only.
+#[test]
+fn a_server_of_another_user_can_be_limited() {
+    let dir = folder(&format!(
+        "[[target]]\nname = 'a'\nuser = '65534'\ncommand = ['{}', 'serve', '--port', '{{port}}']\n",
+        env!("CARGO_BIN_EXE_sockspec")
+    ));
+    let output = sockspec(dir.path(), &["check", "--only", "limits.descriptors-recover"]);
+    let said = said(&output);
+    if nix::unistd::geteuid().is_root() {
+        assert!(said.contains("conforms in 1 clause"), "{said}");
+    } else {
+        assert!(said.contains("only root can run the server as another user"), "{said}");
+    }
+}

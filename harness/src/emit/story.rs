@@ -6,8 +6,8 @@ use crate::case::Case;
 use crate::emit::checks::{self, Check};
 use crate::emit::{NotTold, text};
 use crate::scenario::{
-    Act, Client, Condition, Cut, Disposition, Facet, Instance, Payload, Scenario, Setting, Sig, Stdio, Step,
-    To, Who,
+    Act, Class, Client, Condition, Cut, Disposition, Facet, Instance, Payload, Scenario, Setting, Sig, Stdio,
+    Step, To, Who,
 };
 
 /// What `{backlog}` says where nobody says anything else.
@@ -71,7 +71,8 @@ pub(super) enum Part {
 impl Bytes {
     /// The bytes themselves, if they are few.
     pub(super) fn literal(self) -> Option<Vec<u8>> {
-        (self.payload.len <= LITERAL_MAX).then(|| {
+        let is_cycle = matches!(self.payload.class, Class::Signs | Class::Words);
+        (is_cycle || self.payload.len <= LITERAL_MAX).then(|| {
             let mut bytes = vec![0; usize::try_from(self.payload.len).unwrap_or(0)];
             self.payload.fill(self.client, self.start, 0, &mut bytes);
             bytes

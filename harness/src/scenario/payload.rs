@@ -32,10 +32,17 @@ pub enum Class {
     Shell,
     /// Leading and trailing white space.
     Blank,
+    /// Bytes that mean something elsewhere, over and over: for messages of one byte each.
+    Signs,
+    /// Words that are commands elsewhere, each with its end of line [`Class::WORD`] bytes long, over and over.
+    Words,
 }
 
 impl Class {
-    /// All classes.
+    /// Length of a word with its end of line, bytes.
+    pub const WORD: u32 = 5;
+
+    /// The classes that any scenario may draw: not signs and words, which want cuts of their own.
     pub const ALL: [Self; 12] = [
         Self::Line,
         Self::Any,
@@ -51,7 +58,7 @@ impl Class {
         Self::Blank,
     ];
 
-    /// The bytes that are drawn from; empty for any byte.
+    /// The bytes that are drawn from, or that come over and over; empty for any byte.
     #[must_use]
     pub fn palette(self) -> &'static [u8] {
         self.drawn_from()
@@ -69,6 +76,10 @@ impl Class {
             Self::Format => b"%n%s%x%p%n%s%d%n%99999s%hhn%*d%n",
             Self::Shell => b"`'\";|&$(){}<>\\!*?~#\nab=",
             Self::Blank => b" \t \r\n \x0b\x0cab  ",
+            Self::Signs => b"a0\n\r\0\t .1qx-\x03\x04\x1a\x1b\x7f\x80\xff",
+            Self::Words => {
+                b"word\nquit\nQUIT\nexit\nEXIT\nbye\r\nstop\nSTOP\nhalt\nkill\nhelp\nping\ndone\nend\r\nEOF\r\n"
+            }
         }
     }
 }
@@ -105,6 +116,8 @@ impl fmt::Display for Class {
             Self::Format => "%n",
             Self::Shell => "shell",
             Self::Blank => "blank",
+            Self::Signs => "signs",
+            Self::Words => "commands",
         })
     }
 }
@@ -195,6 +208,11 @@ impl Payload {
             let first = (8 * index).wrapping_add(u64::from(client) * 17).to_le_bytes()[0];
             return [0, 1, 2, 3, 4, 5, 6, 7].map(|more| first.wrapping_add(more));
         }
+        if matches!(self.class, Class::Signs | Class::Words) {
+            let all = self.class.palette();
+            let at = |more: u64| usize::try_from((8 * index + more) % all.len() as u64).unwrap_or_default();
+            return [0, 1, 2, 3, 4, 5, 6, 7].map(|more| all[at(more)]);
+        }
         let drawn = &DRAWN[self.class as usize];
         let mut word = mix(key ^ index).to_le_bytes().map(|byte| drawn[usize::from(byte)]);
         if self.class == Class::Line && index % 2 == 1 {
@@ -236,7 +254,7 @@ mod tests {
 
     #[test]
     fn bytes_do_not_depend_on_how_they_are_asked_for() {
-        for class in Class::ALL {
+        for class in Class::ALL.into_iter().chain([Class::Signs, Class::Words]) {
             let payload = Payload { len: 1000, seed: 7, class, cut: Cut::Whole };
             let mut whole = [0; 1000];
             payload.fill(3, 11, 0, &mut whole);
@@ -246,6 +264,15 @@ mod tests {
                 assert_eq!(part, whole[usize::try_from(at).unwrap()..][..7], "{class} at {at}");
             }
         }
+    }
+
+    #[test]
+    fn a_word_is_a_message() {
+        let words = Class::Words.palette();
+        assert!(words.chunks(Class::WORD as usize).all(|word| word.len() == 5 && word.ends_with(b"\n")));
+        let mut sent = [0; 7];
+        Payload::of(7).class(Class::Words).fill(3, 0, words.len() as u64, &mut sent);
+        assert_eq!(&sent, b"word\nqu");
     }
 
     #[test]

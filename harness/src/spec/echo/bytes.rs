@@ -126,6 +126,9 @@ pub(super) fn came_back(trace: &Trace, client: Client) -> Result<(), Verdict> {
     short |= open.is_none_or(owes) || trace.acts(client).any(refused);
     // An act that could send nothing any more leaves nothing owed: the end came too early all the same.
     short |= trace.acts(client).any(|acted| acted.fate == Fate::Ended);
+    // What comes only after more was sent was kept back from a client that waited for it.
+    let waits = |acted: &Acted| matches!(acted.act, Act::Exchange(_) | Act::PingPong(_));
+    short |= trace.acts(client).any(|acted| waits(acted) && acted.fate == Fate::Missed);
     // What a killed process had not yet sent is nobody's debt.
     if short && !trace.is_bereaved(client) { trace.served(client).map(drop) } else { Ok(()) }
 }

@@ -5,10 +5,10 @@ use proptest::strategy::BoxedStrategy;
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Class, Instance, Payload, Scenario, To, act};
+use crate::scenario::{Act, Class, Cut, Instance, Payload, Scenario, To, act};
 use crate::trace::aftermath::left_working;
 use crate::trace::query::{bytes, count, judge, witness};
-use crate::trace::{Acted, Exit, Kept, Span, Trace};
+use crate::trace::{Acted, Exit, Fate, Kept, Span, Trace};
 use crate::verdict::Verdict;
 
 /// Every value of a byte is data.
@@ -18,7 +18,7 @@ pub(super) static BINARY: Clause = Clause {
     requirement: "The server echoes every value of a byte unchanged: NUL, CR, LF, 0xFF, and what is no valid \
                   UTF-8.",
     why: "strlen ends at NUL, text modes translate line ends, decoders replace what they do not know, 0xFF \
-          read into a char is EOF. Data that is not text loses its meaning with one such byte.",
+          read into a char is EOF, and in some languages \"0\" is as good as nothing. Data that is not text loses its meaning with one such byte.",
     citations: &["RFC 862", "POSIX.1-2024 recv"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: every_class,
@@ -29,11 +29,11 @@ pub(super) static BINARY: Clause = Clause {
 pub(super) static HOSTILE_TEXT: Clause = Clause {
     id: ClauseId("echo.hostile-text"),
     level: Level::Must,
-    requirement: "The server echoes format directives, shell metacharacters and very long lines like any \
-                  other text.",
+    requirement: "The server echoes format directives, shell metacharacters, words like \"quit\" and very long \
+                  lines like any other text.",
     why: "printf(buffer) lets a client write to memory with %n; a line buffer of 1024 bytes without a check \
-          lets it overwrite the stack. The cure is never to use input as a format or a command, and to bound \
-          every copy.",
+          lets it overwrite the stack; a service without commands that ends at \"quit\" loses what follows. The \
+          cure is never to use input as a format or a command, and to bound every copy.",
     citations: &["RFC 862", "POSIX.1-2024 fprintf", "CWE-134", "CWE-120"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: every_class,
@@ -73,7 +73,7 @@ const LINES_LEN: u64 = 40_000;
 const SEED: u64 = 6;
 
 /// Classes that a careless server takes for more than bytes.
-const TEXTS: [Class; 3] = [Class::Text, Class::Format, Class::Shell];
+const TEXTS: [Class; 4] = [Class::Text, Class::Format, Class::Shell, Class::Words];
 
 fn payload(class: Class) -> Payload {
     let len = if class == Class::Lines { LINES_LEN } else { LEN };
@@ -93,7 +93,14 @@ fn every_class(_: &Profile) -> BoxedStrategy<Scenario> {
             vec![act(client, Act::Visit(payload(class)))]
         }
     });
-    fixed(lives.chain([act(20, Act::Visit(Payload::greeting()))]))
+    // Each sign, and each command, is a message of its own.
+    let alone = [(12, Class::Signs, 1), (13, Class::Words, Class::WORD)].into_iter().flat_map(
+        |(client, class, each)| {
+            let all = Payload::of(class.palette().len() as u64).class(class).cut(Cut::Every(each));
+            [act(client, Act::Connect(To::Target)), act(client, Act::PingPong(all)), act(client, Act::Close)]
+        },
+    );
+    fixed(lives.chain(alone).chain([act(20, Act::Visit(Payload::greeting()))]))
 }
 
 fn class_of(acted: &Acted) -> Option<Class> {
@@ -116,7 +123,12 @@ fn of_classes(scenario: &Scenario, trace: &Trace, classes: &[Class]) -> Result<S
     let mut echoed = 0;
     let mut clients = 0;
     for client in scenario.clients() {
-        if trace.acts(client).any(|acted| class_of(acted).is_some_and(|class| classes.contains(&class))) {
+        let is_meant = |acted: &Acted| class_of(acted).is_some_and(|class| classes.contains(&class));
+        // To whom not even the first small message is answered, what the message was is not the point.
+        let is_deaf = |acted: &Acted| {
+            matches!(acted.act, Act::PingPong(_)) && acted.received == 0 && acted.fate == Fate::Missed
+        };
+        if trace.acts(client).any(|acted| is_meant(acted) && !is_deaf(acted)) {
             trace.served(client)?;
             clients += 1;
             echoed += trace.acts(client).map(own).sum::<u64>();
@@ -127,8 +139,8 @@ fn of_classes(scenario: &Scenario, trace: &Trace, classes: &[Class]) -> Result<S
 }
 
 fn binary(scenario: &Scenario, trace: &Trace) -> Verdict {
-    use Class::{Any, Blank, Control, Ff, InvalidUtf8, Lines, Nul, Ramp};
-    judge(|| of_classes(scenario, trace, &[Any, Ramp, Lines, Nul, Ff, Control, InvalidUtf8, Blank]))
+    use Class::{Any, Blank, Control, Ff, InvalidUtf8, Lines, Nul, Ramp, Signs};
+    judge(|| of_classes(scenario, trace, &[Any, Ramp, Lines, Nul, Ff, Control, InvalidUtf8, Blank, Signs]))
 }
 
 fn hostile_text(scenario: &Scenario, trace: &Trace) -> Verdict {
@@ -160,8 +172,9 @@ fn no_crash(scenario: &Scenario, trace: &Trace) -> Verdict {
 /// Ends the check if a connection was cut off in the middle of one payload although others got theirs back: so it looks
 /// from outside when the process of one client crashes.
 fn died_with_bytes_unanswered(trace: &Trace) -> Result<(), Verdict> {
-    let is_cut_off =
-        |acted: &&Acted| class_of(acted).is_some() && acted.ending.is_some() && acted.received < acted.sent;
+    // An end after one byte or one word is an answer to it, and no crash.
+    let is_long = |acted: &Acted| class_of(acted).is_some() && !matches!(acted.act, Act::PingPong(_));
+    let is_cut_off = |acted: &&Acted| is_long(acted) && acted.ending.is_some() && acted.received < acted.sent;
     let profile = trace.circumstances.profile.as_ref();
     if !profile.is_some_and(|profile| profile.forks || profile.model == Model::Prefork) {
         return Ok(());

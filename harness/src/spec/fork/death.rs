@@ -5,13 +5,13 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
-use crate::scenario::generate::{come, fixed};
+use crate::scenario::generate::{come, fixed, visit};
 use crate::scenario::{Act, Client, Condition, Instance, Payload, Scenario, Sig, Step, Who, act};
 use crate::spec::reap::no_zombie;
 use crate::trace::Trace;
 use crate::trace::aftermath::{first_step, in_context};
 use crate::trace::query::{count, judge, own_bytes, witness};
-use crate::verdict::Verdict;
+use crate::verdict::{Kind, Verdict};
 
 /// A killed child takes nobody along.
 pub(super) static SIBLING_SURVIVES: Clause = Clause {
@@ -175,6 +175,10 @@ fn kill_mid_transfer(profile: &Profile) -> BoxedStrategy<Scenario> {
     fixed(steps)
 }
 
+/// For so long a supervisor may turn clients away before it starts workers again, lest it start them without end.
+const RESPAWN_MS: u32 = 400;
+const RESPAWN_WINDOWS: u32 = 3;
+
 fn kill_all(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = profile.effort.pick(6, 6, 16).min(profile.clients).max(1);
     let prefork = profile.model == Model::Prefork;
@@ -195,7 +199,14 @@ fn kill_all(profile: &Profile) -> BoxedStrategy<Scenario> {
             if !prefork {
                 steps.extend((0..MANY.div_ceil(clients)).flat_map(|_| killed_one_by_one(clients)));
             }
-            steps.extend([clients, clients + 1].map(|client| act(client, Act::Visit(Payload::greeting()))));
+            steps.extend([visit(clients), visit(clients + 1)]);
+            if prefork {
+                steps.extend([
+                    Step::Watch(RESPAWN_MS, RESPAWN_WINDOWS),
+                    visit(clients + 2),
+                    visit(clients + 3),
+                ]);
+            }
             steps.push(Step::Look);
             Scenario::served(steps)
         })
@@ -296,7 +307,14 @@ fn serves_after_mass_kill(scenario: &Scenario, trace: &Trace) -> Verdict {
         let (step, _, pids) = victims(scenario, trace, &[Sig::Kill])?;
         let context = format!("after {} had been killed", count(pids.len(), "child process"));
         let context = context.replace("child processs", "child processes");
-        trace.goes_on(scenario, step, &context)
+        let pause = first_step(scenario, |step| matches!(step, Step::Watch(..)));
+        match (trace.goes_on(scenario, step, &context), pause) {
+            (Err(Verdict::Fail(turned_away)), Some(pause)) if turned_away.kind == Kind::Seen => {
+                let seen = trace.goes_on(scenario, pause, &format!("{context} and some time had passed"))?;
+                Ok(format!("{seen}; at once: {}", turned_away.observed))
+            }
+            (served, _) => served,
+        }
     })
 }
 

@@ -254,7 +254,7 @@ impl<'a> Enactor<'a> {
         self.events.push(Event { at_us: self.clock.wall_us(), step: self.step, what });
     }
 
-    fn processes(&self) -> Result<Vec<(i32, PathBuf)>, Error> {
+    pub(super) fn processes(&self) -> Result<Vec<(i32, PathBuf)>, Error> {
         self.sandbox.processes()
     }
 

@@ -1,6 +1,7 @@
 //! Finds whom a step means, and does to them what it says: signals and limits.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -116,14 +117,16 @@ impl Enactor<'_> {
         let pids = self.meant(who, &look);
         let mut value = 0;
         let mut done = !pids.is_empty();
-        for pid in pids {
+        for (pid, dir) in self.processes()?.into_iter().filter(|(pid, _)| pids.contains(pid)) {
             let Some(process) = look.process(pid) else { continue };
-            match self.soft_limit(process, resource, amount) {
-                Some(soft) => {
-                    value = soft;
-                    done &= sys::limits::set_soft(pid, resource, soft).is_ok();
-                }
-                None => done = false,
+            let set = sys::owner::as_owner(&dir, || {
+                let soft = self.soft_limit(process, resource, amount)?;
+                sys::limits::set_soft(pid, resource, soft)?;
+                Ok(soft)
+            });
+            match set {
+                Ok(soft) => value = soft,
+                Err(_) => done = false,
             }
         }
         self.tell(What::Limited { who, resource, value, done });
@@ -131,11 +134,11 @@ impl Enactor<'_> {
     }
 
     /// The soft limit that `amount` means for this process.
-    fn soft_limit(&mut self, process: &Process, resource: Resource, amount: Amount) -> Option<u64> {
+    fn soft_limit(&mut self, process: &Process, resource: Resource, amount: Amount) -> io::Result<u64> {
         if resource == Resource::Descriptors && !self.descriptors.contains_key(&process.pid) {
-            self.descriptors.insert(process.pid, sys::limits::soft(process.pid, resource).ok()?);
+            self.descriptors.insert(process.pid, sys::limits::soft(process.pid, resource)?);
         }
-        match amount {
+        let soft = match amount {
             Amount::Exactly(n) => Some(n),
             Amount::InUse if resource == Resource::Descriptors => {
                 let used = |n: &u32| process.fds.iter().any(|fd| fd.number == *n);
@@ -145,7 +148,8 @@ impl Enactor<'_> {
                 self.descriptors.get(&process.pid).copied()
             }
             Amount::InUse | Amount::Original => None,
-        }
+        };
+        soft.ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 }
 
