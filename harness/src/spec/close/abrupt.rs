@@ -79,7 +79,7 @@ fn idle_reset(profile: &Profile) -> BoxedStrategy<Scenario> {
 }
 
 /// Clients that read nothing until the server can send no more, and then leave: by a reset, by a half-close and a reset,
-/// by a close.
+/// by a close; and two that reset after a half-close which the server has seen.
 ///
 /// After a half-close the server's socket is in CLOSE_WAIT, and then a reset wakes a blocked write with EPIPE at once.
 pub(in crate::spec) fn leave_while_it_sends(profile: &Profile) -> BoxedStrategy<Scenario> {
@@ -104,6 +104,9 @@ pub(in crate::spec) fn leave_while_it_sends(profile: &Profile) -> BoxedStrategy<
     steps.extend(come(3));
     // Little enough that the end of the stream has come, too.
     steps.extend(reset_before_the_answer(3, Instance(0), 4_000));
+    // A server with a buffer of its own can take this much: it has seen the end, and still owes some of it.
+    steps.extend([act(4, Act::Connect(To::Target)), act(4, Act::Send(Payload::of(49_600)))]);
+    steps.extend([act(4, Act::HalfClose), Step::Quiet, act(4, Act::Reset)]);
     steps.extend([Step::Quiet, visit(100), visit(101), Step::Await(Condition::Back(Facet::Connections))]);
     Just(Scenario::launched(setting, steps)).boxed()
 }

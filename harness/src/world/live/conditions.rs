@@ -170,7 +170,7 @@ impl Enactor<'_> {
             None => self.look()?,
         };
         let look = seen.insert(look);
-        let patient = began.elapsed() > self.limits.reply_within;
+        let patient = began.elapsed() > self.limits.reply_within || self.misdirected.contains(&instance);
         Ok(self.listens_as_told(look, instance) || (patient && look.listening(instance).next().is_some()))
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Enactor<'a> {
     occupied: Vec<(Endpoint, Socket)>,
     /// Launches whose output nobody shall read once they listen.
     to_break: BTreeSet<Instance>,
+    /// Instances that were given what is no port of ours: wherever they listen, that is it.
+    pub(super) misdirected: BTreeSet<Instance>,
     outputs: BTreeMap<Instance, Output>,
     pub(super) step: usize,
     somaxconn: u32,
@@ -100,6 +102,7 @@ impl<'a> Enactor<'a> {
             buffer: vec![0; CHUNK],
             occupied: Vec::new(),
             to_break: BTreeSet::new(),
+            misdirected: BTreeSet::new(),
             outputs: BTreeMap::new(),
             step: 0,
             somaxconn: sandbox.somaxconn()?,
@@ -173,6 +176,9 @@ impl<'a> Enactor<'a> {
                 self.observer.launched(instance, running.pid);
                 self.tell(What::Launched { instance, pid: running.pid });
                 self.launches.insert(instance, running);
+                if setting.port.is_some() {
+                    self.misdirected.insert(instance);
+                }
                 if setting.stdio == Stdio::BrokenPipe {
                     self.to_break.insert(instance);
                 }
