@@ -1,11 +1,13 @@
 //! Classes of bytes: all are data, none is a command, an end or a format.
 
+use std::fmt::Write as _;
+
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::{Model, Profile};
 use crate::scenario::generate::fixed;
-use crate::scenario::{Act, Class, Cut, Instance, Payload, Scenario, To, act};
+use crate::scenario::{Act, Class, Client, Cut, Instance, Payload, Scenario, To, act};
 use crate::trace::aftermath::left_working;
 use crate::trace::query::{bytes, count, judge, witness};
 use crate::trace::{Acted, Exit, Fate, Kept, Span, Trace};
@@ -129,13 +131,31 @@ fn of_classes(scenario: &Scenario, trace: &Trace, classes: &[Class]) -> Result<S
             matches!(acted.act, Act::PingPong(_)) && acted.received == 0 && acted.fate == Fate::Missed
         };
         if trace.acts(client).any(|acted| is_meant(acted) && !is_deaf(acted)) {
-            trace.served(client)?;
+            trace.served(client).map_err(|verdict| match (verdict, last_message(trace, client)) {
+                (Verdict::Fail(mut evidence), Some(message)) => {
+                    let _ = write!(evidence.observed, "; the last message was {message}");
+                    Verdict::Fail(evidence)
+                }
+                (verdict, _) => verdict,
+            })?;
             clients += 1;
             echoed += trace.acts(client).map(own).sum::<u64>();
         }
     }
     witness(echoed > 0, "no such bytes were sent")?;
     Ok(format!("{} of {} came back", bytes(echoed), count(clients, "client")))
+}
+
+/// What a client that waits for each answer had sent last.
+fn last_message(trace: &Trace, client: Client) -> Option<String> {
+    let acted = trace.acts(client).find(|acted| matches!(acted.act, Act::PingPong(_)))?;
+    let Act::PingPong(payload) = acted.act else { return None };
+    let at = acted.sent.checked_sub(1)?;
+    let Cut::Every(each) = payload.cut else { return None };
+    let begin = at - at % u64::from(each.max(1));
+    let mut message = vec![0; usize::try_from(acted.sent - begin).ok()?];
+    payload.fill(client.0, 0, begin, &mut message);
+    Some(format!("\"{}\"", message.escape_ascii()))
 }
 
 fn binary(scenario: &Scenario, trace: &Trace) -> Verdict {
@@ -254,6 +274,15 @@ mod tests {
         assert!(holds(Class::Control, b"\x04"));
         assert!(!made(Class::Text).contains(&b'\n'));
         assert!((0..=255_u8).all(|byte| made(Class::Ramp).contains(&byte)));
+    }
+
+    #[test]
+    fn a_message_that_ends_the_conversation_is_told() {
+        let words = Payload::of(80).class(Class::Words).cut(Cut::Every(Class::WORD));
+        let talk = Act::PingPong(words);
+        let trace = Build::served().acted(0, talk, |acted| (acted.sent, acted.received) = (10, 5)).trace();
+        assert_eq!(last_message(&trace, Client(0)).as_deref(), Some(r#""quit\n""#));
+        assert_eq!(last_message(&Build::served().visited(0).trace(), Client(0)), None);
     }
 
     #[test]
