@@ -151,8 +151,12 @@ fn last_message(trace: &Trace, client: Client) -> Option<String> {
     let acted = trace.acts(client).find(|acted| matches!(acted.act, Act::PingPong(_)))?;
     let Act::PingPong(payload) = acted.act else { return None };
     let at = acted.sent.checked_sub(1)?;
-    let Cut::Every(each) = payload.cut else { return None };
-    let begin = at - at % u64::from(each.max(1));
+    let each = match payload.cut {
+        Cut::Every(each) => u64::from(each.max(1)),
+        Cut::Whole => 1,
+        Cut::Pieces(_) => return None,
+    };
+    let begin = at - at % each;
     let mut message = vec![0; usize::try_from(acted.sent - begin).ok()?];
     payload.fill(client.0, 0, begin, &mut message);
     Some(format!("\"{}\"", message.escape_ascii()))
