@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::clause::{Clause, Level};
 use crate::error::Error;
 use crate::outcome::Failure;
 use crate::plan::Entry;
+use crate::profile::{Model, Profile};
 use crate::scenario::{Act, Client, Scenario, Step};
 use crate::trace::Trace;
 use crate::verdict::Verdict;
@@ -110,6 +112,16 @@ pub(super) fn judge(
             }
         }
     }
+}
+
+/// Whether a scenario has no more clients at once than the server takes. What happens beyond a limit is what the family
+/// `limits` asks; and what is no MUST may be asked of a server that takes few.
+pub(super) fn fits(clause: &Clause, profile: &Profile, scenario: &Scenario) -> bool {
+    let one_shot = profile.model == Model::OneShot;
+    let is_free = clause.needs.iter().any(|need| need.is_of_make())
+        || (!one_shot && (clause.id.family() == "limits" || clause.level < Level::Must));
+    let (at_once, all) = crowd(scenario);
+    is_free || (at_once <= profile.clients as usize && (!one_shot || all <= 1))
 }
 
 /// The most clients that a scenario has connected at once, and how many connections it makes in all.

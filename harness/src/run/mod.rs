@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::case::Case;
-use crate::clause::{Clause, ClauseId, Host, Level};
+use crate::clause::{Clause, ClauseId, Host};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -222,22 +222,11 @@ impl Run<'_> {
             if let (Ok(_), Some(reason)) = (&entry.cases, target.exempt(entry.clause)) {
                 entry.cases = Err((Cause::NotApplicable, reason.to_owned()));
             }
-            if entry.clause.needs.iter().any(|need| need.is_of_make()) {
-                continue;
-            }
-            // What happens beyond a limit is what the family asks.
-            if entry.clause.id.family() == "limits" && profile.model != Model::OneShot {
-                continue;
-            }
+            let clause = entry.clause;
             let Ok(cases) = &mut entry.cases else { continue };
-            if entry.clause.level < Level::Must && profile.model != Model::OneShot {
-                continue;
-            }
-            let crowds: Vec<_> = cases.iter().map(cases::crowd).collect();
-            let fits = |(at_once, all): (usize, usize)| {
-                at_once <= profile.clients as usize && (profile.model != Model::OneShot || all <= 1)
-            };
-            if !crowds.is_empty() && !crowds.iter().copied().any(fits) {
+            let had_some = !cases.is_empty();
+            cases.retain(|scenario| cases::fits(clause, profile, scenario));
+            if had_some && cases.is_empty() {
                 let reason = match profile.model {
                     Model::OneShot => "the server serves one client and exits".to_owned(),
                     _ => format!(
@@ -246,10 +235,7 @@ impl Run<'_> {
                     ),
                 };
                 entry.cases = Err((Cause::NotApplicable, reason));
-                continue;
             }
-            let mut crowds = crowds.into_iter();
-            cases.retain(|_| crowds.next().is_none_or(fits));
         }
         plan
     }

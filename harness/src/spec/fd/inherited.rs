@@ -8,7 +8,7 @@ use crate::profile::Profile;
 use crate::scenario::{Act, Client, Instance, Payload, Resource, Scenario, Setting, Step, To, act};
 use crate::spec::fork::{made_for, side_by_side, still_look};
 use crate::trace::aftermath::left_working;
-use crate::trace::query::{count, judge, name, own_bytes, witness};
+use crate::trace::query::{applies, count, judge, name, own_bytes, witness};
 use crate::trace::{Acted, Exit, Fate, Fd, FdKind, Look, Process, Span, Trace};
 use crate::verdict::Verdict;
 
@@ -49,7 +49,7 @@ pub(super) static BEYOND_1024: Clause = Clause {
     id: ClauseId("fd.beyond-1024"),
     level: Level::Must,
     requirement: "The server serves clients whose descriptors are numbered 1024 or more, or refuses them; it \
-                  does not crash, and it leaves none of them without an answer.",
+                  does not crash, and leaves none that it has accepted without an answer.",
     why: "FD_SET with a number of FD_SETSIZE or more writes past the end of the set. The bug sleeps until \
           the thousandth client, and then corrupts memory for all. The cure is poll or epoll, or a check of \
           each number.",
@@ -228,6 +228,12 @@ fn beyond_1024(scenario: &Scenario, trace: &Trace) -> Verdict {
         let mut served = 0;
         let clients = scenario.clients();
         witness(!clients.is_empty(), "no client came")?;
+        // A runtime that refuses to wait for such a number harms nobody: its listening socket has one here, where it would
+        // else be a client's, and the server may well allow no more clients than it can wait for.
+        applies(
+            clients.iter().any(|client| is_accepted(trace, *client)),
+            format!("it accepts nobody when its listening socket is numbered {FD_SETSIZE} or more"),
+        )?;
         for &client in &clients {
             if !is_refused(trace, client)? {
                 trace.served(client)?;
@@ -245,6 +251,13 @@ fn beyond_1024(scenario: &Scenario, trace: &Trace) -> Verdict {
 
 fn highest_socket(process: &Process) -> Option<u32> {
     process.fds.iter().filter(|fd| matches!(fd.kind, FdKind::Socket(_))).map(|fd| fd.number).max()
+}
+
+/// Whether a process was seen to hold the client's connection, or had a part in its end.
+fn is_accepted(trace: &Trace, client: Client) -> bool {
+    let is_held = |local| trace.looks().any(|(_, look)| !look.holders(local).is_empty());
+    let has_dealt = |acted: &Acted| acted.received > 0 || acted.ending.is_some() || acted.local.is_none();
+    trace.local(client).is_some_and(is_held) || trace.acts(client).any(has_dealt)
 }
 
 /// Whether the server ended the connection before it had sent back a byte.
@@ -331,5 +344,22 @@ mod tests {
     fn neither_is_a_parent_that_has_not_yet_let_go() {
         let verdict = judged(Model::ForkPerConnection, |build| exchanged(build).looked(open()));
         assert!(matches!(verdict, Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn who_cannot_wait_for_such_a_number_at_all_is_not_blamed_who_accepts_and_is_silent_is() {
+        let setting = Setting { inherited: INHERITED, ..Setting::default() };
+        let exchange = Act::Exchange(Payload::greeting());
+        let steps = [act(0, Act::Connect(To::Target)), act(0, exchange), Step::Look];
+        let scenario = Scenario::launched(setting, steps);
+        let unanswered = |look: Look| {
+            let build = Build::served().done(0, Act::Connect(To::Target)).acted(0, exchange, |acted| {
+                (acted.fate, acted.received) = (Fate::Missed, 0);
+                acted.spans.clear();
+            });
+            beyond_1024(&scenario, &build.looked(look).trace())
+        };
+        assert!(matches!(unanswered(serving()), Verdict::NotApplicable(_)));
+        assert!(matches!(unanswered(open()), Verdict::Fail(_)));
     }
 }

@@ -18,7 +18,7 @@ use crate::trace::query::{applies, count, judge, witness};
 use crate::trace::{Fate, Trace};
 use crate::verdict::Verdict;
 
-use seen::{asked, dials, listener, queue_of, unserved_before, was_stopped};
+use seen::{asked, dials, has_one_task, listener, queue_of, unserved_before, was_stopped};
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
@@ -292,6 +292,7 @@ fn drains_in_order(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
         witness(was_stopped(trace), "the server was not stopped, so nobody waited")?;
+        applies(has_one_task(trace), "which of several tasks comes first is for the scheduler to say")?;
         let reads = trace.all_acts().filter(|acted| acted.act == Act::Read && acted.fate == Fate::Done);
         let order: Vec<Client> = reads.map(|acted| acted.client).collect();
         witness(

@@ -1,13 +1,22 @@
 //! What a trace tells of a queue.
 
 use super::TREE;
-use crate::scenario::{Act, Client, Condition, Scenario, Step};
+use crate::profile::{Model, Profile};
+use crate::scenario::{Act, Client, Condition, Instance, Scenario, Step};
 use crate::trace::{Acted, Fate, Look, Socket, Trace};
 
 /// The socket in LISTEN, as the first look after the queue was filled has it.
 pub(super) fn listener(trace: &Trace) -> Option<(&Look, &Socket)> {
     let look = trace.plain_looks().next()?;
     Some((look, look.listeners(trace.port()).next()?))
+}
+
+/// Whether the server is an event loop of one task, as far as was seen.
+pub(super) fn has_one_task(trace: &Trace) -> bool {
+    let is_loop = |profile: &Profile| profile.model == Model::EventLoop;
+    let tasks = |look: &Look| look.of(Instance(0)).map(|process| process.threads).sum::<u32>();
+    trace.circumstances.profile.as_ref().is_none_or(is_loop)
+        && trace.looks().all(|(_, look)| tasks(look) <= 1)
 }
 
 /// The limit that the queue is to have: what was asked for, but never more than `net.core.somaxconn`.
