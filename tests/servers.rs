@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use sockspec::clause::Level;
 use sockspec::command::TargetCommand;
 use sockspec::outcome::{Outcome, Report, Status};
-use sockspec::plan::Options;
+use sockspec::plan::{Options, glob_matches};
 use sockspec::profile::Effort;
 use sockspec::run;
 
@@ -56,7 +56,7 @@ fn differences(defect: &faulty_echo::Defect) -> Result<BTreeMap<&'static str, St
         if defect.fails.contains(&id) {
             !failed
         } else {
-            failed && must && !defect.also.contains(&id) && defect.also != ["*"]
+            failed && must && !defect.also.iter().any(|also| glob_matches(also, outcome.clause.id))
         }
     };
     Ok(report.outcomes.iter().filter(differs).map(|it| (it.clause.id.0, describe(it))).collect())

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sockspec::clause::Level;
+use sockspec::plan::glob_matches;
 use sockspec::spec;
 
 /// A file longer than this is two ideas.
@@ -87,6 +88,9 @@ fn every_clause_that_can_fail_has_a_faulty_server() {
         faulty_echo::defects().iter().flat_map(|defect| defect.fails.iter().copied()).collect();
     let unknown: Vec<_> = failed.difference(&known).collect();
     assert!(unknown.is_empty(), "defects are listed for clauses that do not exist: {unknown:?}");
+    for also in faulty_echo::defects().iter().flat_map(|defect| defect.also) {
+        assert!(spec::catalogue().any(|clause| glob_matches(also, clause.id)), "no clause is {also:?}");
+    }
     let can_fail = spec::catalogue().filter(|clause| clause.level != Level::May);
     let unproven: Vec<_> = can_fail.map(|clause| clause.id.0).filter(|id| !failed.contains(id)).collect();
     assert!(unproven.is_empty(), "clauses that no defect fails: {unproven:?}");

@@ -150,7 +150,7 @@ impl<'a> Story<'a> {
                 None => told_condition(step, *condition)?,
             },
             Step::Mark => Deed::Mark,
-            Step::Watch(ms, windows) => Deed::Pause(u64::from(*ms) * u64::from(*windows)),
+            Step::Watch(..) | Step::Pause(_) => Deed::Pause(step.takes_ms()),
             Step::Launch(..) | Step::Limit(..) | Step::Occupy(_) | Step::Vacate(_) => {
                 return Err(NotTold(format!("\"{step}\" needs sockspec's sandbox")));
             }

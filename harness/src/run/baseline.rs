@@ -128,7 +128,7 @@ fn first_visit(target: &TargetCommand, scenario: &Scenario, trace: &Trace) -> Re
         ));
     }
     let first = trace.acts(Client(0)).take(2).try_fold(0, |at, acted| {
-        let at = crate::trace::query::own_bytes(acted, at)?;
+        let at = crate::trace::service::own_bytes(acted, at)?;
         match &acted.fate {
             Fate::Done => Ok(at),
             Fate::Missed => Err(Verdict::missing(

@@ -39,7 +39,7 @@ fn weight(scenario: &Scenario) -> u64 {
         .flat()
         .map(|(_, step)| match step {
             Step::Launch(..) => 3,
-            Step::Watch(ms, windows) => u64::from(*ms) * u64::from(*windows),
+            Step::Watch(..) | Step::Pause(_) => step.takes_ms(),
             Step::Quiet => 25,
             Step::Do(_, Act::Linger(ms)) => u64::from(*ms),
             Step::Do(_, Act::ReadSlowly { pause_ms, times, .. }) => u64::from(*pause_ms) * u64::from(*times),

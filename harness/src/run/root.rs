@@ -1,12 +1,16 @@
 //! Roots: a failure that explains others. What happens in the scenarios of many clauses, whatever they are about, is told
 //! once, by the clause that asks for it as such.
 
+use std::collections::BTreeSet;
+
 use crate::clause::{Clause, ClauseId};
 use crate::outcome::{Counterexample, Failure};
 use crate::run::second_look::Unsettled;
 use crate::scenario::{Act, Instance, Scenario, Sig, Who};
 use crate::trace::{Acted, Ending, Exit, Fate, Trace, What};
 use crate::verdict::{Kind, Verdict};
+
+const FIRST: Instance = Instance(0);
 
 /// A clause whose failure explains those of others.
 pub(super) struct Root {
@@ -30,7 +34,7 @@ pub(super) const ROOTS: [Root; 3] = [
             "fork.serves-after-mass-kill",
             "fork.crashed-child-reaped",
         ],
-        explains: |failed, _, seen| ends_as_well(failed, seen, is_end_of_child),
+        explains: |failed, _, seen| ends_as_well(failed, seen, end_of_child),
         is_waited_for: false,
     },
     // One that takes an interruption by SIGCONT for an error ends wherever it was stopped, so that things happen unseen.
@@ -59,41 +63,70 @@ impl Root {
 
 /// Whether the server ended by itself after such an event, as it mostly does where the root fails: a call that can be
 /// interrupted is not always under way.
-fn ends_as_well(failed: &Counterexample, seen: &Unsettled, is_cause: fn(&What) -> bool) -> bool {
+fn ends_as_well(failed: &Counterexample, seen: &Unsettled, cause: Cause) -> bool {
     let (failures, enactments) = failed.rate;
-    let exit = exit_after(&failed.failure.trace, is_cause);
-    2 * failures > enactments && exit.is_some() && exit_after(seen.trace(), is_cause) == exit
+    let ends = [&failed.failure.trace, seen.trace()].map(|trace| end_after(trace, cause));
+    let [Some(one), Some(other)] = ends else { return false };
+    2 * failures > enactments && (one == other || one == End::Unseen || other == End::Unseen)
 }
 
-/// How the server ended by itself after such an event.
-fn exit_after(trace: &Trace, is_cause: fn(&What) -> bool) -> Option<Exit> {
-    const FIRST: Instance = Instance(0);
-    let mut caused = false;
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Exit(Exit),
+    /// The scenario was over before it could be told: the server listens no more.
+    Unseen,
+}
+
+/// What a launched server may end of.
+type Cause = fn(&What) -> Option<Instance>;
+
+/// How a server ended by itself after such an event, if one did.
+fn end_after(trace: &Trace, cause: Cause) -> Option<End> {
+    let (mut caused, mut told) = (BTreeSet::new(), BTreeSet::new());
+    let mut listens = true;
     for event in &trace.events {
-        caused |= is_cause(&event.what);
+        caused.extend(cause(&event.what));
         match &event.what {
-            What::Exited { instance: FIRST, exit } => return caused.then_some(*exit),
-            What::Signalled { sig: Sig::Stop | Sig::Cont | Sig::Chld, .. }
-            | What::Signalled { who: Who::Serving(_) | Who::Children(_) | Who::Child(..), .. } => {}
-            What::Signalled { .. } => return None,
+            What::Exited { instance, .. } if told.contains(instance) => {}
+            What::Exited { instance, exit } if caused.contains(instance) => return Some(End::Exit(*exit)),
+            What::Exited { instance: FIRST, .. } => return None,
+            What::Looked { look, .. } | What::Awaited { look, .. } => {
+                listens = look.acceptor(FIRST).is_some();
+            }
+            What::Signalled { who, sig, .. } if !matches!(sig, Sig::Stop | Sig::Cont | Sig::Chld) => {
+                told.extend(whole(*who));
+            }
             _ => {}
         }
     }
-    None
+    (caused.contains(&FIRST) && !told.contains(&FIRST) && !listens).then_some(End::Unseen)
 }
 
-/// Whether the process that served some client has reason to end.
-fn is_end_of_child(what: &What) -> bool {
-    match what {
-        What::Acted(acted) => !matches!(acted.act, Act::Connect(_)),
-        What::Signalled { who, .. } => matches!(who, Who::Serving(_) | Who::Children(_) | Who::Child(..)),
-        _ => false,
+/// The server that is meant as a whole, or by its accepting process.
+fn whole(who: Who) -> Option<Instance> {
+    match who {
+        Who::Launched(instance) | Who::Acceptor(instance) | Who::Tree(instance) => Some(instance),
+        Who::Serving(_) | Who::Children(_) | Who::Child(..) => None,
     }
 }
 
-/// Whether somebody who was stopped goes on.
-fn goes_on(what: &What) -> bool {
-    matches!(what, What::Signalled { sig: Sig::Cont, .. })
+/// Whose child, made for some client, has reason to end.
+fn end_of_child(what: &What) -> Option<Instance> {
+    match what {
+        What::Acted(acted) => (!matches!(acted.act, Act::Connect(_))).then_some(FIRST),
+        What::Signalled { who: Who::Children(instance) | Who::Child(instance, _), .. } => Some(*instance),
+        What::Signalled { who: Who::Serving(_), .. } => Some(FIRST),
+        _ => None,
+    }
+}
+
+/// Who was stopped and goes on.
+fn goes_on(what: &What) -> Option<Instance> {
+    match what {
+        What::Signalled { who, sig: Sig::Cont, .. } => Some(whole(*who).unwrap_or(FIRST)),
+        _ => None,
+    }
 }
 
 fn lacks_the_same_ends(_: &Counterexample, clause: &Clause, seen: &Unsettled) -> bool {
@@ -131,7 +164,8 @@ fn lacks_its_end(acted: &Acted) -> bool {
 mod tests {
     use super::*;
     use crate::scenario::{Client, Payload};
-    use crate::trace::build::Build;
+    use crate::trace::Look;
+    use crate::trace::build::{Build, serving};
     use crate::trace::query::judge;
 
     fn lacks(trace: Trace) -> bool {
@@ -174,17 +208,20 @@ mod tests {
         let left = || Build::served().visited(0);
         let signalled = |who, sig| What::Signalled { who, sig, pids: vec![2] };
         let whole = Who::Tree(Instance(0));
-        let exit = |build: Build| exit_after(&build.trace(), is_end_of_child);
-        assert_eq!(exit(left().exited(0, Exit::Code(0))), Some(Exit::Code(0)));
-        assert_eq!(exit(left()), None);
-        assert_eq!(exit(Build::served().exited(0, Exit::Code(1))), None);
+        let end = |build: Build| end_after(&build.trace(), end_of_child);
+        assert_eq!(end(left().exited(0, Exit::Code(0))), Some(End::Exit(Exit::Code(0))));
+        assert_eq!(end(left()), None);
+        assert_eq!(end(Build::served().exited(0, Exit::Code(1))), None);
         let told = left().event(signalled(whole, Sig::Term)).exited(0, Exit::Code(0));
-        assert_eq!(exit(told), None);
+        assert_eq!(end(told), None);
         let child = Build::served().event(signalled(Who::Serving(Client(0)), Sig::Kill));
-        assert_eq!(exit(child.exited(0, Exit::Code(0))), Some(Exit::Code(0)));
+        assert_eq!(end(child.exited(0, Exit::Code(0))), Some(End::Exit(Exit::Code(0))));
         let continued = Build::served().event(signalled(whole, Sig::Cont)).exited(0, Exit::Code(1)).trace();
-        assert_eq!(exit_after(&continued, goes_on), Some(Exit::Code(1)));
-        assert_eq!(exit_after(&continued, is_end_of_child), None);
+        assert_eq!(end_after(&continued, goes_on), Some(End::Exit(Exit::Code(1))));
+        assert_eq!(end_after(&continued, end_of_child), None);
+        assert_eq!(end(left().looked(serving())), None);
+        assert_eq!(end(left().looked(Look::default())), Some(End::Unseen));
+        assert_eq!(end(Build::served().looked(Look::default())), None);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod listing;
 mod mounts;
 mod namespaces;
 mod nursery;
+pub mod owner;
 mod port;
 mod processes;
 mod remedy;

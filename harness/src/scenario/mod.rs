@@ -10,6 +10,7 @@ pub mod lives;
 pub mod model;
 pub mod payload;
 pub mod setting;
+mod fold;
 mod words;
 
 pub use lives::{Ranges, any};
@@ -59,6 +60,8 @@ pub enum Step {
     Mark,
     /// Measures the target's use of the CPU in consecutive windows of this many milliseconds.
     Watch(u32, Windows),
+    /// Lets so many milliseconds of the target's own time pass, then looks at everything.
+    Pause(u32),
 }
 
 /// How many windows a watch has.
@@ -277,7 +280,7 @@ impl Scenario {
             self.steps.iter().filter(|step| wanted(step)).map(ToString::to_string).collect()
         };
         let words = done(Step::is_stimulus);
-        if words.is_empty() { done(|step| matches!(step, Step::Launch(..))) } else { words::folded(&words) }
+        if words.is_empty() { done(|step| matches!(step, Step::Launch(..))) } else { fold::folded(&words) }
     }
 
     /// The clients that take part, each once, in order of their numbers.
@@ -310,6 +313,16 @@ impl Scenario {
 }
 
 impl Step {
+    /// Milliseconds that it takes because it says so.
+    #[must_use]
+    pub fn takes_ms(&self) -> u64 {
+        match self {
+            Self::Watch(ms, windows) => u64::from(*ms) * u64::from(*windows),
+            Self::Pause(ms) => u64::from(*ms),
+            _ => 0,
+        }
+    }
+
     /// Whether the step does something to the target, rather than to wait or look.
     #[must_use]
     pub fn is_stimulus(&self) -> bool {
@@ -324,7 +337,8 @@ impl Step {
             | Self::Occupy(_)
             | Self::Vacate(_)
             | Self::Together(_)
-            | Self::Watch(_, _) => true,
+            | Self::Watch(_, _)
+            | Self::Pause(_) => true,
         }
     }
 }

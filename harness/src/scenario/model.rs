@@ -78,7 +78,7 @@ impl Model {
             Step::Signal(who, sig) => self.signal(*who, *sig),
             Step::Limit(_, _, amount) => *amount == Amount::Original,
             Step::Await(condition) => self.may_wait(*condition),
-            Step::Quiet | Step::Watch(..) => !self.stopped,
+            Step::Quiet | Step::Watch(..) | Step::Pause(_) => !self.stopped,
             Step::Look | Step::Mark | Step::Launch(..) => true,
             Step::Occupy(_) | Step::Vacate(_) => false,
         }

@@ -39,37 +39,9 @@ impl fmt::Display for Step {
             Self::Quiet => f.write_str("wait until nothing moves"),
             Self::Look | Self::Mark => f.write_str("look"),
             Self::Watch(ms, windows) => write!(f, "watch the CPU for {windows} x {ms} ms"),
+            Self::Pause(ms) => write!(f, "wait for {ms} ms"),
         }
     }
-}
-
-/// Longest stretch of steps that is looked for again right after itself.
-const STRETCH_MAX: usize = 12;
-
-/// What is done several times in a row, said once.
-pub(super) fn folded(words: &[String]) -> Vec<String> {
-    let mut told = Vec::new();
-    let mut rest = words;
-    while let Some(first) = rest.first() {
-        let times = |length: usize| {
-            let (stretch, after) = rest.split_at(length);
-            1 + after.chunks_exact(length).take_while(|chunk| *chunk == stretch).count()
-        };
-        // The stretch that tells most at once; of several the shortest.
-        let longest = STRETCH_MAX.min(rest.len());
-        let Some((length, times)) = (1..=longest)
-            .map(|length| (length, times(length)))
-            .filter(|(_, times)| *times > 1)
-            .max_by_key(|(length, times)| (length * times, std::cmp::Reverse(*length)))
-        else {
-            told.push(first.clone());
-            rest = &rest[1..];
-            continue;
-        };
-        told.push(format!("{times} x ({})", rest[..length].join(" · ")));
-        rest = &rest[length * times..];
-    }
-    told
 }
 
 /// Joins steps with commas; a long list is cut in the middle.
@@ -182,22 +154,5 @@ impl fmt::Display for Condition {
             Self::Announced(instance) => write!(f, "{instance} announces that it is ready"),
             Self::Still => f.write_str("nothing moves"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fold(words: &str) -> String {
-        folded(&words.split(' ').map(str::to_owned).collect::<Vec<_>>()).join(" ")
-    }
-
-    #[test]
-    fn what_is_repeated_is_said_once() {
-        assert_eq!(fold("a b c"), "a b c");
-        assert_eq!(fold("a b b b c"), "a 3 x (b) c");
-        assert_eq!(fold("a b a b a c"), "2 x (a · b) a c");
-        assert_eq!(fold("x a a b a a b x"), "x 2 x (a · a · b) x");
     }
 }

@@ -10,7 +10,6 @@ pub mod clone;
 pub mod inherit;
 pub mod limits;
 pub mod loopback;
-pub mod owner;
 pub mod worker;
 
 pub(crate) use before_main::before_main;

@@ -13,6 +13,7 @@ pub(crate) mod build;
 pub mod aftermath;
 pub mod look;
 pub mod query;
+pub mod service;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -8,6 +8,7 @@ use crate::clause::Clause;
 mod arrivals;
 mod delays;
 mod exhaustion;
+mod newcomers;
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
@@ -21,6 +22,7 @@ pub const CLAUSES: &[&Clause] = &[
     &arrivals::ONE_DESCRIPTOR_PER_CLIENT,
     &delays::IDLE_CLIENT_DELAYS_NOBODY,
     &delays::STUCK_CLIENT_DELAYS_NOBODY,
+    &newcomers::NEWCOMER_DELAYS_NOBODY,
     &delays::PROMPT_BESIDE_IDLE_CLIENTS,
     &arrivals::DEFERRED,
 ];

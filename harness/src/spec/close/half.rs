@@ -8,7 +8,7 @@ use crate::profile::Profile;
 use crate::scenario::{Act, Class, Instance, Payload, Scenario, Setting, Step, To, act};
 use crate::spec::close::orderly::ends;
 use crate::trace::aftermath::left_working;
-use crate::trace::query::{bytes, judge, millis, witness};
+use crate::trace::query::{bytes, judge, witness};
 use crate::trace::{Ending, Trace};
 use crate::verdict::Verdict;
 
@@ -69,7 +69,7 @@ pub(super) fn half_close_is_honoured(scenario: &Scenario, trace: &Trace) -> Verd
                     Some(Ending::Reset) => Verdict::seen(expected, format!("{got}, then a reset")),
                     None => Verdict::missing(
                         expected,
-                        format!("{got}, then nothing for {}", millis(acted.longest_us)),
+                        format!("{got}, then nothing for {}", trace.in_vain(acted)),
                     ),
                 });
             }

@@ -8,7 +8,8 @@ use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::{edge, fixed, payload};
 use crate::scenario::{Act, Client, Instance, Payload, Scenario, Step, To, act};
-use crate::trace::query::{bytes, count, judge, own_bytes, witness};
+use crate::trace::query::{bytes, count, judge, witness};
+use crate::trace::service::own_bytes;
 use crate::trace::{Acted, Fate, Trace};
 use crate::verdict::Verdict;
 

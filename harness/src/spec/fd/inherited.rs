@@ -8,7 +8,8 @@ use crate::profile::Profile;
 use crate::scenario::{Act, Client, Instance, Payload, Resource, Scenario, Setting, Step, To, act};
 use crate::spec::fork::{made_for, side_by_side, still_look};
 use crate::trace::aftermath::left_working;
-use crate::trace::query::{applies, count, judge, name, own_bytes, witness};
+use crate::trace::query::{applies, count, judge, name, witness};
+use crate::trace::service::own_bytes;
 use crate::trace::{Acted, Exit, Fate, Fd, FdKind, Look, Process, Span, Trace};
 use crate::verdict::Verdict;
 

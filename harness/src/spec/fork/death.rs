@@ -4,14 +4,15 @@ use proptest::prelude::{Just, Strategy};
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
-use crate::profile::{Model, Profile};
-use crate::scenario::generate::{come, fixed, visit};
+use crate::profile::Profile;
+use crate::scenario::generate::{come, fixed};
 use crate::scenario::{Act, Client, Condition, Instance, Payload, Scenario, Sig, Step, Who, act};
 use crate::spec::reap::no_zombie;
 use crate::trace::Trace;
 use crate::trace::aftermath::{first_step, in_context};
-use crate::trace::query::{count, judge, own_bytes, witness};
-use crate::verdict::{Kind, Verdict};
+use crate::trace::query::{count, judge, witness};
+use crate::trace::service::own_bytes;
+use crate::verdict::Verdict;
 
 /// A killed child takes nobody along.
 pub(super) static SIBLING_SURVIVES: Clause = Clause {
@@ -39,20 +40,6 @@ pub(super) static SIBLING_SURVIVES_MID_TRANSFER: Clause = Clause {
     needs: &[Need::ForkPerConnection, Need::Lasting],
     scenarios: kill_mid_transfer,
     check: siblings_survive,
-};
-
-/// All children are killed at once.
-pub(super) static SERVES_AFTER_MASS_KILL: Clause = Clause {
-    id: ClauseId("fork.serves-after-mass-kill"),
-    level: Level::Must,
-    requirement: "The server serves new clients after all its children were killed at once.",
-    why: "The out-of-memory killer and operators kill in numbers. Classic bugs: a lock that dies with its \
-          holder, a table of children that is never tidied, a parent that gives up; the cure is robust \
-          locks, or none, and a loop that waits for every child.",
-    citations: &["UNP 5.10", "UNP 30.8", "wait(2) NOTES"],
-    needs: &[Need::ServingProcesses, Need::Concurrent, Need::Lasting],
-    scenarios: kill_all,
-    check: serves_after_mass_kill,
 };
 
 /// Crashes are deaths like all others.
@@ -96,19 +83,6 @@ pub(super) static SIGTERM_TO_CHILD_ISOLATED: Clause = Clause {
     check: siblings_survive,
 };
 
-/// Workers are made anew.
-pub(super) static REPLACES_KILLED_WORKER: Clause = Clause {
-    id: ClauseId("fork.replaces-killed-worker"),
-    level: Level::Should,
-    requirement: "The server makes a new worker in place of one that was killed.",
-    why: "With each worker that is lost the server serves one client less, until it listens and serves \
-          nobody. The cure is a parent that waits for its workers and forks for each that ends.",
-    citations: &["UNP 30.6", "wait(2)"],
-    needs: &[Need::Prefork, Need::Lasting],
-    scenarios: kill_all,
-    check: serves_after_mass_kill,
-};
-
 /// The accepting process stays the same.
 pub(super) static ACCEPTOR_KEEPS_PID: Clause = Clause {
     id: ClauseId("fork.acceptor-keeps-pid"),
@@ -121,10 +95,6 @@ pub(super) static ACCEPTOR_KEEPS_PID: Clause = Clause {
     scenarios: kill_one,
     check: acceptor_keeps_pid,
 };
-
-const LISTEN: Instance = Instance(0);
-/// Processes that are killed in all: more than there are places in a table of 64.
-const MANY: u32 = 66;
 
 fn greet(client: u32) -> Step {
     act(client, Act::Exchange(Payload::greeting()))
@@ -175,54 +145,6 @@ fn kill_mid_transfer(profile: &Profile) -> BoxedStrategy<Scenario> {
     fixed(steps)
 }
 
-/// For so long a supervisor may turn clients away before it starts workers again, lest it start them without end.
-const RESPAWN_MS: u32 = 400;
-const RESPAWN_WINDOWS: u32 = 3;
-
-fn kill_all(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let most = profile.effort.pick(6, 6, 16).min(profile.clients).max(1);
-    let prefork = profile.model == Model::Prefork;
-    (most.min(6)..=most)
-        .prop_map(move |clients| {
-            let mut steps: Vec<Step> = (0..clients).flat_map(come).collect();
-            steps.extend([
-                Step::Look,
-                Step::Signal(Who::Acceptor(LISTEN), Sig::Stop),
-                Step::Await(Condition::Stopped(Who::Acceptor(LISTEN))),
-            ]);
-            if prefork {
-                steps.push(Step::Signal(Who::Children(LISTEN), Sig::Kill));
-            }
-            steps.extend((0..clients).map(|client| Step::Signal(Who::Serving(Client(client)), Sig::Kill)));
-            steps.extend([Step::Quiet, Step::Signal(Who::Acceptor(LISTEN), Sig::Cont), Step::Quiet]);
-            steps.extend((0..clients).map(|client| act(client, Act::Close)));
-            if !prefork {
-                steps.extend((0..MANY.div_ceil(clients)).flat_map(|_| killed_one_by_one(clients)));
-            }
-            steps.extend([visit(clients), visit(clients + 1)]);
-            if prefork {
-                steps.extend([
-                    Step::Watch(RESPAWN_MS, RESPAWN_WINDOWS),
-                    visit(clients + 2),
-                    visit(clients + 3),
-                ]);
-            }
-            steps.push(Step::Look);
-            Scenario::served(steps)
-        })
-        .boxed()
-}
-
-/// Clients who come, whose processes are killed, and who leave.
-fn killed_one_by_one(clients: u32) -> Vec<Step> {
-    let kill = |client| Step::Signal(Who::Serving(Client(client)), Sig::Kill);
-    let close = |client| act(client, Act::Close);
-    let mut steps: Vec<Step> = (0..clients).flat_map(come).collect();
-    steps.extend((0..clients).map(kill).chain((0..clients).map(close)));
-    steps.push(Step::Await(Condition::NoZombie));
-    steps
-}
-
 fn crash_two(_: &Profile) -> BoxedStrategy<Scenario> {
     let mut steps: Vec<Step> = [0, 1].into_iter().flat_map(come).collect();
     steps.extend([
@@ -259,7 +181,7 @@ fn stop_one(_: &Profile) -> BoxedStrategy<Scenario> {
 }
 
 /// The step that hurts a child, the signal, the clients whose children it hit, and what the pids were.
-fn victims(
+pub(super) fn victims(
     scenario: &Scenario,
     trace: &Trace,
     hurts: &[Sig],
@@ -298,23 +220,6 @@ fn siblings_survive(scenario: &Scenario, trace: &Trace) -> Verdict {
         let seen = trace.goes_on(scenario, step, &context)?;
         trace.all_served(&siblings).map_err(|verdict| in_context(verdict, &context))?;
         Ok(format!("pid {} was ended; {} went on, {seen}", pids[0], count(siblings.len(), "sibling")))
-    })
-}
-
-fn serves_after_mass_kill(scenario: &Scenario, trace: &Trace) -> Verdict {
-    judge(|| {
-        trace.ready(Instance(0))?;
-        let (step, _, pids) = victims(scenario, trace, &[Sig::Kill])?;
-        let context = format!("after {} had been killed", count(pids.len(), "child process"));
-        let context = context.replace("child processs", "child processes");
-        let pause = first_step(scenario, |step| matches!(step, Step::Watch(..)));
-        match (trace.goes_on(scenario, step, &context), pause) {
-            (Err(Verdict::Fail(turned_away)), Some(pause)) if turned_away.kind == Kind::Seen => {
-                let seen = trace.goes_on(scenario, pause, &format!("{context} and some time had passed"))?;
-                Ok(format!("{seen}; at once: {}", turned_away.observed))
-            }
-            (served, _) => served,
-        }
     })
 }
 

@@ -8,6 +8,7 @@ use crate::clause::Clause;
 mod death;
 mod exhaustion;
 mod log;
+mod mass_kill;
 mod shape;
 
 pub(in crate::spec) use shape::{made_for, processes, side_by_side, still_look};
@@ -21,11 +22,11 @@ pub const CLAUSES: &[&Clause] = &[
     &shape::CHILD_HOLDS_ONE_CONNECTION,
     &death::SIBLING_SURVIVES,
     &death::SIBLING_SURVIVES_MID_TRANSFER,
-    &death::SERVES_AFTER_MASS_KILL,
+    &mass_kill::SERVES_AFTER_MASS_KILL,
     &death::CRASHED_CHILD_REAPED,
     &death::STOPPED_CHILD_ISOLATED,
     &death::SIGTERM_TO_CHILD_ISOLATED,
-    &death::REPLACES_KILLED_WORKER,
+    &mass_kill::REPLACES_KILLED_WORKER,
     &death::ACCEPTOR_KEEPS_PID,
     &exhaustion::SURVIVES_PROCESS_LIMIT,
     &exhaustion::NO_LEAK_AT_PROCESS_LIMIT,

@@ -40,7 +40,7 @@ fn batches_of_visits(profile: &Profile) -> BoxedStrategy<Scenario> {
     let third = if threads { profile.effort.pick(8, 10, 20) } else { profile.effort.pick(2, 3, 15) };
     let batch = |visits: u32| {
         let back = Step::Await(Condition::Back(Facet::Connections));
-        (0..visits).map(|_| visit(0)).chain(threads.then_some(Step::Watch(350, 1))).chain([back])
+        (0..visits).map(|_| visit(0)).chain(threads.then_some(Step::Pause(350))).chain([back])
     };
     let warm = (0..4).map(|_| visit(0)).chain([Step::Mark]);
     fixed(warm.chain([3, 4, 5].into_iter().flat_map(|thirds| batch(thirds * third))))

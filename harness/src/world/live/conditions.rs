@@ -1,4 +1,4 @@
-//! Waits: for a condition, for quiet, and through a watch.
+//! Waits: for a condition, and for quiet.
 
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -7,18 +7,15 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::error::{Attempt, Error};
 use crate::limits::Limits;
-use crate::observe::{States, Usage};
+use crate::observe::States;
 use crate::scenario::{Condition, Facet, Instance, Who};
-use crate::trace::{Look, State, What, Window};
+use crate::trace::{Look, State, What};
 use crate::world::live::drive::Starving;
 use crate::world::live::enactor::Enactor;
 
 /// Looks that must agree before the target counts as quiet, and the time between them.
 const QUIET_LOOKS: u32 = 3;
-const QUIET_PAUSE: Duration = Duration::from_millis(10);
-/// A reading of the use of the CPU that took longer was interrupted; how often it is tried.
-const READING_MAX: Duration = Duration::from_millis(4);
-const READINGS_MAX: u32 = 8;
+pub(super) const QUIET_PAUSE: Duration = Duration::from_millis(10);
 /// Pauses between two looks for a condition: this part of the time that it has been waited for, within bounds.
 const PAUSE_DIVISOR: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_micros(250);
@@ -246,48 +243,6 @@ impl Enactor<'_> {
         let still = self.observer.busy() == 0;
         let usage = self.observer.usage();
         Ok((empty && still).then_some((usage.cpu_ns, usage.delay_ns, look.processes.len())))
-    }
-
-    /// Measures the use of the CPU, window by window.
-    pub(super) fn watch(&mut self, ms: u32, windows: u32) -> Result<(), Error> {
-        let length = Duration::from_millis(u64::from(ms));
-        for _ in 0..windows {
-            let (began, before) = self.read_usage()?;
-            // A window is as long in the target's own time, so that a busy machine shows what an idle one does.
-            loop {
-                self.pump()?;
-                let wall = began.elapsed();
-                let delay = Duration::from_nanos(self.observer.usage().since(before).delay_ns);
-                if wall >= length.saturating_add(delay).min(length * self.limits.standstill_factor) {
-                    break;
-                }
-                self.nap(QUIET_PAUSE.min(length))?;
-            }
-            let (ended, after) = self.read_usage()?;
-            let used = after.since(before);
-            self.tell(What::Watched(Window {
-                wall_us: u64::try_from((ended - began).as_micros()).unwrap_or(u64::MAX),
-                cpu_us: used.cpu_ns / 1000,
-                delay_us: used.delay_ns / 1000,
-                switches: used.switches,
-            }));
-        }
-        let look: Look = self.look()?;
-        self.tell(What::Looked { mark: false, quiet: None, look });
-        Ok(())
-    }
-
-    /// The use of the CPU so far, and when that was: read again if the reading itself took long.
-    fn read_usage(&mut self) -> Result<(Instant, Usage), Error> {
-        let mut tries = 0;
-        loop {
-            let began = Instant::now();
-            self.glance()?;
-            tries += 1;
-            if began.elapsed() <= READING_MAX || tries == READINGS_MAX {
-                return Ok((began, self.observer.usage()));
-            }
-        }
     }
 
     /// Says that time said nothing, and how much CPU the target used so far.

@@ -116,8 +116,9 @@ impl<'a> Enactor<'a> {
             self.step = index;
             self.take(step)?;
         }
-        self.pump()?;
-        Ok(())
+        let looked =
+            !matches!(scenario.steps.last(), Some(Step::Do(..) | Step::Together(_) | Step::Signal(..)));
+        if looked { self.pump().map(drop) } else { self.see_ends() }
     }
 
     fn take(&mut self, step: &Step) -> Result<(), Error> {
@@ -148,6 +149,7 @@ impl<'a> Enactor<'a> {
                 Ok(())
             }
             Step::Watch(ms, windows) => self.watch(*ms, *windows),
+            Step::Pause(ms) => self.pause(*ms),
         }
     }
 

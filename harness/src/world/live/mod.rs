@@ -19,6 +19,7 @@ mod conditions;
 mod drive;
 mod enactor;
 pub mod held;
+mod lapse;
 mod whom;
 
 use enactor::Enactor;

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::sandbox::owner::as_owner;
 use crate::scenario::{Amount, Client, Instance, Resource, Sig, Who};
 use crate::sys;
 use crate::trace::{FdKind, Look, Process, State, What};
@@ -119,7 +120,7 @@ impl Enactor<'_> {
         let mut done = !pids.is_empty();
         for (pid, dir) in self.processes()?.into_iter().filter(|(pid, _)| pids.contains(pid)) {
             let Some(process) = look.process(pid) else { continue };
-            let set = sys::owner::as_owner(&dir, || {
+            let set = as_owner(&dir, || {
                 let soft = self.soft_limit(process, resource, amount)?;
                 sys::limits::set_soft(pid, resource, soft)?;
                 Ok(soft)
