@@ -8,7 +8,7 @@ use crate::outcome::{Counterexample, Failure};
 use crate::run::second_look::Unsettled;
 use crate::scenario::{Act, Instance, Scenario, Sig, Who};
 use crate::trace::{Acted, Ending, Exit, Fate, Trace, What};
-use crate::verdict::{Kind, Verdict};
+use crate::verdict::Verdict;
 
 const FIRST: Instance = Instance(0);
 
@@ -23,7 +23,7 @@ pub(super) struct Root {
 }
 
 /// In the order in which they are looked at.
-pub(super) const ROOTS: [Root; 3] = [
+pub(super) const ROOTS: [Root; 4] = [
     // A server that a child's end interrupts in accept, and that then leaves its loop, ends with its first client.
     Root {
         id: ClauseId("accept.survives-child-death"),
@@ -48,8 +48,15 @@ pub(super) const ROOTS: [Root; 3] = [
     Root {
         id: ClauseId("close.eof-reaches-client"),
         kin: &["close", "echo.empty", "echo.pipelined-close"],
-        explains: lacks_the_same_ends,
+        explains: |_, clause, seen| is_of_such_ends(clause, seen, lacks_its_end),
         is_waited_for: true,
+    },
+    // Nor does it reset a connection that has come to its end: whoever reads to the end is told that something was lost.
+    Root {
+        id: ClauseId("close.no-reset-on-clean"),
+        kin: &["close", "echo.empty", "echo.pipelined-close"],
+        explains: |_, clause, seen| is_of_such_ends(clause, seen, is_reset_at_its_end),
+        is_waited_for: false,
     },
 ];
 
@@ -129,35 +136,45 @@ fn goes_on(what: &What) -> Option<Instance> {
     }
 }
 
-fn lacks_the_same_ends(_: &Counterexample, clause: &Clause, seen: &Unsettled) -> bool {
+/// Whether what was seen comes of nothing but such ends of clients that have all their bytes.
+fn is_of_such_ends(clause: &Clause, seen: &Unsettled, is_such: fn(&Acted) -> bool) -> bool {
     match seen {
-        Unsettled::Failure(failure) => lacks_ends_alone(clause.check, failure),
-        Unsettled::Doubt(doubt) => doubt.trace.all_acts().any(lacks_its_end),
+        Unsettled::Failure(failure) => fails_by_ends_alone(clause.check, failure, is_such),
+        Unsettled::Doubt(doubt) => doubt.trace.all_acts().any(is_such),
     }
 }
 
-/// Whether the check would not fail if each client that has all its bytes had read the end of its connection, too.
-fn lacks_ends_alone(check: fn(&Scenario, &Trace) -> Verdict, failure: &Failure) -> bool {
+/// Whether the check would not fail if each of these clients had read the end of its connection.
+fn fails_by_ends_alone(
+    check: fn(&Scenario, &Trace) -> Verdict,
+    failure: &Failure,
+    is_such: fn(&Acted) -> bool,
+) -> bool {
     let mut trace = failure.trace.clone();
-    let mut missing = 0;
+    let mut ends = 0;
     for event in &mut trace.events {
         if let What::Acted(acted) = &mut event.what
-            && lacks_its_end(acted)
+            && is_such(acted)
         {
             (acted.fate, acted.ending) = (Fate::Done, Some(Ending::Eof));
-            missing += 1;
+            ends += 1;
         }
     }
-    failure.evidence.kind == Kind::Missing
-        && missing > 0
-        && !matches!(check(&failure.scenario, &trace), Verdict::Fail(_))
+    ends > 0 && !matches!(check(&failure.scenario, &trace), Verdict::Fail(_))
 }
 
 /// Whether a client that has all its bytes waited for the end of its connection in vain.
 fn lacks_its_end(acted: &Acted) -> bool {
-    acted.fate == Fate::Missed
-        && acted.received == acted.sent
-        && matches!(acted.act, Act::ReadToEnd | Act::Visit(_))
+    acted.fate == Fate::Missed && has_all_at_its_end(acted)
+}
+
+/// Whether a client that has all its bytes met a reset in place of the end.
+fn is_reset_at_its_end(acted: &Acted) -> bool {
+    acted.ending == Some(Ending::Reset) && has_all_at_its_end(acted)
+}
+
+fn has_all_at_its_end(acted: &Acted) -> bool {
+    acted.received == acted.sent && matches!(acted.act, Act::ReadToEnd | Act::Visit(_))
 }
 
 #[cfg(test)]
@@ -168,17 +185,18 @@ mod tests {
     use crate::trace::build::{Build, serving};
     use crate::trace::query::judge;
 
-    fn lacks(trace: Trace) -> bool {
+    fn fails_alone(trace: Trace, is_such: fn(&Acted) -> bool) -> bool {
         let check: fn(&Scenario, &Trace) -> Verdict =
             |_, trace| judge(|| trace.served(Client(0)).map(|bytes| bytes.to_string()));
         let Verdict::Fail(evidence) = check(&Scenario::default(), &trace) else { panic!("it passes") };
-        lacks_ends_alone(check, &Failure { scenario: Scenario::default(), trace, evidence })
+        let failure = Failure { scenario: Scenario::default(), trace, evidence };
+        fails_by_ends_alone(check, &failure, is_such)
     }
 
-    fn visited(received: u64, fate: Fate) -> Trace {
+    fn visited(received: u64, fate: Fate, ending: Option<Ending>) -> Trace {
         let visit = Act::Visit(Payload::greeting());
         let became = |acted: &mut Acted| {
-            (acted.fate, acted.received, acted.ending) = (fate, received, None);
+            (acted.fate, acted.received, acted.ending) = (fate, received, ending);
             if received < acted.sent {
                 acted.spans.clear();
             }
@@ -198,9 +216,17 @@ mod tests {
 
     #[test]
     fn who_has_all_bytes_lacks_the_end_alone() {
-        assert!(lacks(visited(16, Fate::Missed)));
-        assert!(!lacks(visited(0, Fate::Missed)));
-        assert!(!lacks(visited(0, Fate::Ended)));
+        assert!(fails_alone(visited(16, Fate::Missed, None), lacks_its_end));
+        assert!(!fails_alone(visited(0, Fate::Missed, None), lacks_its_end));
+        assert!(!fails_alone(visited(0, Fate::Ended, None), lacks_its_end));
+    }
+
+    #[test]
+    fn who_has_all_bytes_is_reset_at_the_end_alone() {
+        let reset = Some(Ending::Reset);
+        assert!(fails_alone(visited(16, Fate::Ended, reset), is_reset_at_its_end));
+        assert!(!fails_alone(visited(0, Fate::Ended, reset), is_reset_at_its_end));
+        assert!(!fails_alone(visited(16, Fate::Missed, None), is_reset_at_its_end));
     }
 
     #[test]
@@ -228,7 +254,7 @@ mod tests {
     fn only_a_server_that_mostly_ends_explains_other_ends() {
         let failure = |trace: Trace| {
             let evidence = crate::verdict::Evidence {
-                kind: Kind::Seen,
+                kind: crate::verdict::Kind::Seen,
                 expected: String::new(),
                 observed: String::new(),
             };

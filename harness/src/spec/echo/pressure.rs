@@ -90,8 +90,8 @@ const TRICKLE: u64 = 256 << 10;
 const HALF_CLOSED_LEN: u64 = 16 * 3100;
 
 /// Clients that do not read: one sends all it can, one has a payload and ends its stream while it is owed most of it,
-/// one does so too when it is stalled, and then reads slowly through a small window. They do so all at once, and others come meanwhile, where clients are served
-/// side by side.
+/// one does so too when it is stalled, and then reads slowly through a small window, and one has more than many buffers
+/// hold. They do so all at once, and others come meanwhile, where clients are served side by side.
 pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     let setting = Setting { buffers: Some(16_384), ..Setting::default() };
     // Longer than a probe takes to come, in windows enough to tell a spin from a burst.
@@ -101,8 +101,8 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     let mut steps = vec![Step::Look];
     if profile.concurrent {
         // One place is for the visitors.
-        let there = (profile.clients.max(2) - 1).min(3) as usize;
-        let lives = &lives[..there];
+        let there = (profile.clients.max(2) - 1) as usize;
+        let lives = &lives[..there.min(lives.len())];
         steps.extend(lives.iter().flat_map(|life| life.comes.clone()));
         steps.push(Step::Look);
         steps.push(Step::Together(lives.iter().map(|life| life.sends.clone()).collect()));
@@ -111,7 +111,7 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
         steps.extend(visitors);
         steps.extend(lives.iter().flat_map(|life| life.reads.clone()));
     } else {
-        for life in lives {
+        for life in lives.into_iter().take(3) {
             steps.extend(life.comes);
             steps.push(life.sends);
             steps.extend(life.ends);
@@ -133,7 +133,7 @@ struct StuckLife {
     reads: Vec<Step>,
 }
 
-fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
+fn stuck_lives(profile: &Profile) -> [StuckLife; 4] {
     let times = profile.effort.pick(5, 10, 100);
     let come = |client: u32| act(client, Act::Connect(To::Target));
     [
@@ -159,6 +159,13 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 3] {
                 act(2, Act::ReadToEnd),
                 act(2, Act::Close),
             ],
+        },
+        // A second one who keeps the server's own buffers full.
+        StuckLife {
+            comes: vec![come(5)],
+            sends: act(5, Act::Send(Payload::of(600_000))),
+            ends: None,
+            reads: vec![act(5, Act::Read), act(5, Act::Exchange(Payload::greeting())), act(5, Act::Close)],
         },
     ]
 }

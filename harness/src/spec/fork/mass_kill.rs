@@ -41,14 +41,14 @@ pub(super) static REPLACES_KILLED_WORKER: Clause = Clause {
 };
 
 const LISTEN: Instance = Instance(0);
-/// Processes that are killed in all: more than there are places in a table of 64.
-const MANY: u32 = 66;
 
 /// For so long a supervisor may turn clients away before it starts workers again, lest it start them without end.
 const RESPAWN_MS: u32 = 1200;
 
 fn kill_all(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = profile.effort.pick(6, 6, 16).min(profile.clients).max(1);
+    // More than there are places in a table of 64, or of 128.
+    let many = profile.effort.pick(66, 132, 264_u32);
     let prefork = profile.model == Model::Prefork;
     (most.min(6)..=most)
         .prop_map(move |clients| {
@@ -65,7 +65,7 @@ fn kill_all(profile: &Profile) -> BoxedStrategy<Scenario> {
             steps.extend([Step::Quiet, Step::Signal(Who::Acceptor(LISTEN), Sig::Cont), Step::Quiet]);
             steps.extend((0..clients).map(|client| act(client, Act::Close)));
             if !prefork {
-                steps.extend((0..MANY.div_ceil(clients)).flat_map(|_| killed_one_by_one(clients)));
+                steps.extend((0..many.div_ceil(clients)).flat_map(|_| killed_one_by_one(clients)));
             }
             steps.extend([visit(clients), visit(clients + 1)]);
             if prefork {

@@ -81,7 +81,8 @@ pub(super) static CHILD_HOLDS_ONE_CONNECTION: Clause = Clause {
     check: child_holds_one_connection,
 };
 
-/// Some clients side by side, who leave in good order; then as many again, who just close; then nobody comes any more.
+/// Some clients side by side, who leave in good order; then as many again, who just close; then as many twice, who reset,
+/// so that more processes stay than any pool keeps if these do not end; then nobody comes any more.
 pub(in crate::spec) fn side_by_side(profile: &Profile) -> BoxedStrategy<Scenario> {
     let most = profile.effort.pick(2, 3, 8).min(profile.clients).max(1);
     let come =
@@ -91,9 +92,12 @@ pub(in crate::spec) fn side_by_side(profile: &Profile) -> BoxedStrategy<Scenario
     steps.extend((0..most).flat_map(come));
     steps.push(Step::Quiet);
     steps.extend((0..most).flat_map(leave));
-    steps.extend((most..2 * most).flat_map(come));
-    steps.push(Step::Look);
-    steps.extend((most..2 * most).map(|client| act(client, Act::Close)));
+    for (batch, last) in [(1, Act::Close), (2, Act::Reset), (3, Act::Reset)] {
+        let clients = batch * most..(batch + 1) * most;
+        steps.extend(clients.clone().flat_map(come));
+        steps.push(Step::Look);
+        steps.extend(clients.map(|client| act(client, last)));
+    }
     // Right after the last close its child still lives.
     steps.push(Step::Await(Condition::Still));
     steps.push(Step::Await(Condition::NoZombie));

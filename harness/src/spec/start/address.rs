@@ -9,7 +9,7 @@ use crate::scenario::{Condition, Scenario, Setting, Sig, Step, Who};
 use crate::spec::start::conflict::second_instance;
 use crate::spec::start::{FIRST, watch};
 use crate::trace::query::{judge, millis, span, witness};
-use crate::trace::{Look, Trace, What};
+use crate::trace::{Event, Exit, Look, Trace, What};
 use crate::verdict::Verdict;
 
 /// The server comes up.
@@ -211,7 +211,13 @@ fn says_its_port(scenario: &Scenario, trace: &Trace) -> Verdict {
         let zero = |step: &Step| matches!(step, Step::Launch(FIRST, setting) if setting.port.as_deref() == Some("0"));
         witness(scenario.steps.iter().any(zero), "the server was not asked for port 0")?;
         let ports = trace.looks().map(|(_, look)| ports(look)).find(|ports| !ports.is_empty());
-        let ports = ports.ok_or_else(|| Verdict::Inconclusive("no socket in LISTEN was seen".into()))?;
+        let is_end = |event: &Event| matches!(event.what, What::Exited { .. } | What::Signalled { .. });
+        let ports = ports.ok_or_else(|| match trace.events.iter().find(|event| is_end(event)) {
+            Some(Event { what: What::Exited { exit: exit @ Exit::Code(_), .. }, .. }) => {
+                Verdict::NotApplicable(format!("given port 0 it {exit}"))
+            }
+            _ => Verdict::Inconclusive("no socket in LISTEN was seen".into()),
+        })?;
         let output = trace.output.first();
         let said =
             output.map(|output| output.stdout.text() + "\n" + &output.stderr.text()).unwrap_or_default();
@@ -252,8 +258,8 @@ fn listens_nowhere_else(_: &Scenario, trace: &Trace) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Socket;
     use crate::trace::build::{Build, PORT, SERVER, listening, process};
-    use crate::trace::{Exit, Socket};
     use crate::verdict::Kind;
 
     fn listens_at(rows: &[&str]) -> Trace {
@@ -325,6 +331,15 @@ mod tests {
         };
         assert!(matches!(said(true), Verdict::Pass(_)));
         assert!(matches!(said(false), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn who_refuses_port_0_need_not_report_one() {
+        let zero = Scenario::launched(Setting { port: Some("0".into()), ..Setting::default() }, []);
+        let judged = |build: Build| (PORT_REPORTED.check)(&zero, &build.trace());
+        assert!(matches!(judged(Build::empty().exited(0, Exit::Code(2))), Verdict::NotApplicable(_)));
+        let late = Build::empty().signalled(Who::Launched(FIRST), Sig::Term, &[2]).exited(0, Exit::Code(0));
+        assert!(matches!(judged(late), Verdict::Inconclusive(_)));
     }
 
     #[test]
