@@ -106,7 +106,8 @@ pub(in crate::spec) fn leave_while_it_sends(profile: &Profile) -> BoxedStrategy<
     steps.extend(reset_before_the_answer(3, Instance(0), 4_000));
     // A server with a buffer of its own can take this much: it has seen the end, and still owes some of it.
     steps.extend([act(4, Act::Connect(To::Target)), act(4, Act::Send(Payload::of(49_600)))]);
-    steps.extend([act(4, Act::HalfClose), Step::Quiet, act(4, Act::Reset)]);
+    // Quiet it will not be: what is owed stays in the queues.
+    steps.extend([act(4, Act::HalfClose), Step::Pause(60), act(4, Act::Reset)]);
     steps.extend([Step::Quiet, visit(100), visit(101), Step::Await(Condition::Back(Facet::Connections))]);
     Just(Scenario::launched(setting, steps)).boxed()
 }

@@ -12,7 +12,7 @@ mod rest;
 mod text;
 mod turns;
 
-pub(in crate::spec) use pressure::stalled;
+pub(in crate::spec) use pressure::{is_unread, stalled};
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[

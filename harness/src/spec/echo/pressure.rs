@@ -5,7 +5,8 @@ use proptest::strategy::{BoxedStrategy, Strategy};
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::{Act, Class, Client, Instance, Payload, Scenario, Setting, Step, To, act};
+use crate::scenario::generate::come;
+use crate::scenario::{Act, Class, Client, Condition, Instance, Payload, Scenario, Setting, Step, To, act};
 use crate::spec::echo::bytes::came_back;
 use crate::spec::echo::text::own;
 use crate::trace::aftermath::left_working;
@@ -98,7 +99,9 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     let pause = Step::Watch(profile.effort.pick(70, 85, 1700), 3);
     let visitors = [3, 4].map(|client| act(client, Act::Visit(Payload::greeting())));
     let lives = stuck_lives(profile);
-    let mut steps = vec![Step::Look];
+    // What somebody leaves in a pool of buffers, those who come together must not share.
+    let early = come(6).into_iter().chain([act(6, Act::Close), Step::Look]);
+    let mut steps: Vec<Step> = early.collect();
     if profile.concurrent {
         // One place is for the visitors.
         let there = (profile.clients.max(2) - 1) as usize;
@@ -110,6 +113,9 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
         steps.push(pause);
         steps.extend(visitors);
         steps.extend(lives.iter().flat_map(|life| life.reads.clone()));
+        // Nobody is owed anything any more.
+        steps.extend([Step::Await(Condition::Still), Step::Watch(profile.effort.pick(30, 30, 200), 3)]);
+        steps.extend(lives.iter().flat_map(|life| life.leaves.clone()));
     } else {
         for life in lives.into_iter().take(3) {
             steps.extend(life.comes);
@@ -117,6 +123,7 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
             steps.extend(life.ends);
             steps.push(pause.clone());
             steps.extend(life.reads);
+            steps.extend(life.leaves);
         }
     }
     steps.push(Step::Look);
@@ -131,27 +138,30 @@ struct StuckLife {
     /// Before anything is read.
     ends: Option<Step>,
     reads: Vec<Step>,
+    leaves: Option<Step>,
 }
 
 fn stuck_lives(profile: &Profile) -> [StuckLife; 4] {
     let times = profile.effort.pick(5, 10, 100);
-    let come = |client: u32| act(client, Act::Connect(To::Target));
+    let connect = |client: u32| act(client, Act::Connect(To::Target));
     [
         StuckLife {
-            comes: vec![come(0)],
+            comes: vec![connect(0)],
             sends: act(0, Act::Stall { max: STALL_MAX }),
             ends: None,
-            reads: vec![act(0, Act::Read), act(0, Act::Exchange(Payload::greeting())), act(0, Act::Close)],
+            reads: vec![act(0, Act::Read), act(0, Act::Exchange(Payload::greeting()))],
+            leaves: Some(act(0, Act::Close)),
         },
         // A server with a buffer of its own can take this much, and so sees the end while it still owes some of it.
         StuckLife {
-            comes: vec![come(1)],
+            comes: vec![connect(1)],
             sends: act(1, Act::Send(Payload::of(HALF_CLOSED_LEN).class(Class::Line))),
             ends: Some(act(1, Act::HalfClose)),
             reads: vec![act(1, Act::ReadToEnd), act(1, Act::Close)],
+            leaves: None,
         },
         StuckLife {
-            comes: vec![act(2, Act::ReceiveBuffer(4096)), come(2)],
+            comes: vec![act(2, Act::ReceiveBuffer(4096)), connect(2)],
             sends: act(2, Act::Send(Payload::of(100_000))),
             ends: Some(act(2, Act::HalfClose)),
             reads: vec![
@@ -159,13 +169,15 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 4] {
                 act(2, Act::ReadToEnd),
                 act(2, Act::Close),
             ],
+            leaves: None,
         },
         // A second one who keeps the server's own buffers full.
         StuckLife {
-            comes: vec![come(5)],
+            comes: vec![connect(5)],
             sends: act(5, Act::Send(Payload::of(600_000))),
             ends: None,
-            reads: vec![act(5, Act::Read), act(5, Act::Exchange(Payload::greeting())), act(5, Act::Close)],
+            reads: vec![act(5, Act::Read), act(5, Act::Exchange(Payload::greeting()))],
+            leaves: Some(act(5, Act::Close)),
         },
     ]
 }
@@ -176,7 +188,7 @@ fn unread(trace: &Trace) -> impl Iterator<Item = &Acted> {
 }
 
 /// Whether the client had much left to read.
-pub(super) fn is_unread(acted: &Acted) -> bool {
+pub(in crate::spec) fn is_unread(acted: &Acted) -> bool {
     acted.sent >= acted.received + (32 << 10)
 }
 

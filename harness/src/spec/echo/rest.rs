@@ -5,17 +5,18 @@ use crate::scenario::{Act, Client, Instance, Scenario, Step};
 use crate::spec::echo::pressure::{is_unread, stalled};
 use crate::spec::start::rests_in;
 use crate::trace::query::{judge, witness};
-use crate::trace::{Acted, Trace, What, Window};
+use crate::trace::{Acted, Fate, Trace, What, Window};
 use crate::verdict::Verdict;
 
 /// A client that does not read costs nothing.
 pub(super) static BACKPRESSURE_DOES_NOT_SPIN: Clause = Clause {
     id: ClauseId("echo.backpressure-does-not-spin"),
     level: Level::Should,
-    requirement: "The server does not keep a CPU busy while a client does not read.",
+    requirement: "The server does not keep a CPU busy while a client does not read, nor when it has read again.",
     why: "One client that stops reading then costs a core for as long as it stays, and a few of them cost all. The classic \
           bugs are to try a non-blocking write again at once when it says EAGAIN, and to go on asking poll for input that \
-          there is no room for. The cure is to wait for POLLOUT alone until something was taken.",
+          there is no room for, or for POLLOUT when all is sent. The cure is to wait for POLLOUT alone until something was \
+          taken, and then no more.",
     citations: &["POSIX.1-2024 send EAGAIN", "POSIX.1-2024 poll", "UNP 16.2"],
     needs: &[Need::Echo, Need::Lasting],
     scenarios: stalled,
@@ -29,36 +30,49 @@ fn backpressure_does_not_spin(scenario: &Scenario, trace: &Trace) -> Verdict {
         witness(!scenario.flat().any(|(_, step)| disturbs(step)), "the server was signalled or limited")?;
         let mut seen =
             Err(Verdict::Inconclusive("the use of the CPU was not measured beside a stuck client".into()));
-        for (client, windows) in beside_stuck_clients(trace) {
-            seen = Ok(rests_in(&windows, trace.is_one_task(), &format!("while {client} does not read"))?);
+        for (when, windows) in beside_stuck_clients(trace) {
+            seen = Ok(rests_in(&windows, trace.is_one_task(), &when)?);
         }
         seen
     })
 }
 
-/// Each watch beside a client that has left much unread, whose connection had not ended.
-fn beside_stuck_clients(trace: &Trace) -> Vec<(Client, Vec<Window>)> {
+/// Each watch beside a client that had left much unread, and whose connection had not ended; and whether it has read it.
+fn beside_stuck_clients(trace: &Trace) -> Vec<(String, Vec<Window>)> {
     let mut stuck: Vec<Client> = Vec::new();
-    let mut watches: Vec<(usize, Client, Vec<Window>)> = Vec::new();
+    let mut relieved: Vec<Client> = Vec::new();
+    let mut watches: Vec<(usize, String, Vec<Window>)> = Vec::new();
     for event in &trace.events {
         match &event.what {
             What::Acted(acted) => {
+                let client = acted.client;
                 // A half-close changes nothing: the rest is still owed.
-                let stays = acted.act == Act::HalfClose && stuck.contains(&acted.client);
-                stuck.retain(|client| *client != acted.client);
-                if acted.ending.is_none() && (stays || is_stuck(acted)) {
-                    stuck.push(acted.client);
+                let stays = acted.act == Act::HalfClose && stuck.contains(&client);
+                let was_stuck = stuck.contains(&client) || relieved.contains(&client);
+                stuck.retain(|other| *other != client);
+                relieved.retain(|other| *other != client);
+                let is_open = acted.ending.is_none() && acted.fate != Fate::Ended;
+                if is_open && (stays || is_stuck(acted)) {
+                    stuck.push(client);
+                } else if is_open && was_stuck && matches!(acted.act, Act::Read | Act::Exchange(_)) {
+                    relieved.push(client);
                 }
             }
-            What::Watched(window) => match (watches.last_mut(), stuck.first()) {
-                (Some((step, _, windows)), _) if *step == event.step => windows.push(*window),
-                (_, Some(client)) => watches.push((event.step, *client, vec![*window])),
-                (_, None) => {}
-            },
+            What::Watched(window) => {
+                let when = match (stuck.first(), relieved.first()) {
+                    (Some(client), _) => format!("while {client} does not read"),
+                    (None, Some(client)) => format!("when {client} has read all that it had left unread"),
+                    (None, None) => continue,
+                };
+                match watches.last_mut() {
+                    Some((step, _, windows)) if *step == event.step => windows.push(*window),
+                    _ => watches.push((event.step, when, vec![*window])),
+                }
+            }
             _ => {}
         }
     }
-    watches.into_iter().map(|(_, client, windows)| (client, windows)).collect()
+    watches.into_iter().map(|(_, when, windows)| (when, windows)).collect()
 }
 
 fn is_stuck(acted: &Acted) -> bool {
@@ -68,7 +82,6 @@ fn is_stuck(acted: &Acted) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Fate;
     use crate::trace::build::Build;
 
     fn watched(ways: &[Act], cpu: [u64; 3]) -> Verdict {
@@ -96,8 +109,17 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_reads_or_has_left_is_not_stuck() {
-        for last in [Act::Read, Act::ReadToEnd, Act::Close] {
+    fn a_spin_that_outlasts_the_stuck_client_is_seen() {
+        let verdict = watched(&[Act::Stall { max: 1 << 20 }, Act::Read], [99_000; 3]);
+        assert!(
+            matches!(&verdict, Verdict::Fail(seen) if seen.observed.contains("has read") || seen.expected.contains("has read")),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn a_client_that_has_left_is_not_stuck() {
+        for last in [Act::ReadToEnd, Act::Close] {
             let verdict = watched(&[Act::Stall { max: 1 << 20 }, last], [99_000; 3]);
             assert!(matches!(verdict, Verdict::Inconclusive(_)), "{last:?}");
         }

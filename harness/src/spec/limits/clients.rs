@@ -104,6 +104,8 @@ fn flood(profile: &Profile) -> BoxedStrategy<Scenario> {
             for round in 1..=rounds {
                 steps.extend([each(0..at_once, Act::Connect(To::Target)), each(0..at_once, Act::Close)]);
                 if round + talking > rounds {
+                    // A queue that is full makes them wait for a second, and harms nobody.
+                    steps.push(Step::Await(Condition::QueueEmpty));
                     steps.push(each(0..at_once, Act::Connect(To::Target)));
                     steps.push(each(0..at_once, Act::Send(Payload::greeting())));
                     steps.push(each(0..at_once, last));

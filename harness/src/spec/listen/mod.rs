@@ -10,7 +10,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::generate::{fixed, visit};
+use crate::scenario::generate::{come, fixed, visit};
 use crate::scenario::{
     Act, Client, Condition, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
 };
@@ -121,6 +121,7 @@ const TREE: Who = Who::Tree(FIRST);
 /// Client numbers of those that are no part of a queue.
 const EARLY: u32 = 90;
 const LATE: u32 = 91;
+const CROWD: u32 = 100;
 
 fn together(clients: u32, what: Act) -> Step {
     Step::Together((0..clients).map(|client| act(client, what)).collect())
@@ -192,6 +193,10 @@ fn overfull(profile: &Profile) -> BoxedStrategy<Scenario> {
     let clients = limit + 2;
     let arrivals = (0..clients).map(|client| act(client, Act::Dial(To::Target)));
     let mut steps = queued(&profile, limit, arrivals);
+    // Others were there before, side by side: threads that were made for them wait for work.
+    let crowd = CROWD..CROWD + if profile.concurrent { limit } else { 0 };
+    let leave = crowd.clone().map(|client| act(client, Act::Close));
+    steps.splice(2..2, crowd.flat_map(come).chain(leave));
     steps.extend([Step::Look, Step::Signal(TREE, Sig::Cont), together(clients, Act::Join)]);
     steps.extend([
         together(clients, Act::Exchange(Payload::greeting())),

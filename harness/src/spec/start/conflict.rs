@@ -70,14 +70,14 @@ pub static REUSEPORT_REPORTED: Clause = Clause {
 pub static BAD_PORT_REFUSED: Clause = Clause {
     id: ClauseId("start.bad-port-refused"),
     level: Level::Should,
-    requirement: "The server ends with a status other than 0 when its port is -1, 65536 or no number.",
-    why: "atoi turns \"abc\" into 0 and a cast turns 65536 into 0, which is any free port: the server starts, and no \
+    requirement: "The server ends with a status other than 0 when its port is below 0, above 65535 or no number.",
+    why: "atoi turns \"abc\" into 0 and a cast turns 65536 into 0, which is any free port, and 72543 into 7007: the server starts, and no \
           client finds it. The cure is strtol with a look at what it left over, and a check of the range.",
     citations: &["POSIX.1-2024 strtol", "POSIX.1-2024 htons", "UNP 2.9"],
     needs: &[Need::PortGiven],
     scenarios: |_| {
         let mut steps = Vec::new();
-        for (n, port) in (0..).zip(["65536", "-1", "abc"]) {
+        for (n, port) in (0..).zip(["65536", "-1", "abc", "72543"]) {
             let setting = Setting { port: Some(port.into()), ..Setting::default() };
             steps
                 .extend([Step::Launch(Instance(n), setting), Step::Await(Condition::Listening(Instance(n)))]);

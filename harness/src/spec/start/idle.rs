@@ -3,7 +3,7 @@
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
-use crate::profile::Profile;
+use crate::profile::{Effort, Profile};
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Payload, Scenario, Step, To, act};
 use crate::spec::start::address::idle_start;
@@ -81,7 +81,9 @@ fn after_load(profile: &Profile) -> BoxedStrategy<Scenario> {
             act(0, leave),
         ]);
     }
-    fixed(steps.into_iter().chain([Step::Quiet, watch(profile)]))
+    // Some begin to spin by the clock: at the end of a timer, or of a timeout that counts down.
+    let pause = (profile.effort != Effort::Quick).then_some(Step::Pause(profile.effort.pick(0, 2200, 6200)));
+    fixed(steps.into_iter().chain([Step::Quiet]).chain(pause).chain([watch(profile)]))
 }
 
 fn beside_silent_clients(profile: &Profile) -> BoxedStrategy<Scenario> {

@@ -20,6 +20,7 @@ pub const CLAUSES: &[&Clause] = &[
     &signal::SIGINT,
     &signal::STATUS,
     &remains::IDLE_CLIENT_DOES_NOT_HOLD,
+    &remains::STUCK_CLIENT_DOES_NOT_HOLD,
     &remains::NO_ORPHAN,
     &remains::CHILDREN_REAPED,
     &signal::DRAINS,

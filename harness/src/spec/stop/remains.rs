@@ -1,11 +1,12 @@
 //! What is left of a server that was told to stop: itself, kept by an idle client, or its children.
 
-use proptest::prelude::Strategy;
+use proptest::prelude::{Just, Strategy};
 use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::{Act, Condition, Scenario, Sig, Step, Who};
+use crate::scenario::{Act, Client, Condition, Payload, Scenario, Setting, Sig, Step, To, Who, act};
+use crate::spec::echo::is_unread;
 use crate::spec::stop::{
     FIRST, clients_at, connected, detached, each, ending, side_by_side, survivors, waits,
     waits_beside_clients,
@@ -24,6 +25,20 @@ pub static IDLE_CLIENT_DOES_NOT_HOLD: Clause = Clause {
     citations: &["signal(7)"],
     needs: &[Need::Lasting, Need::Echo],
     scenarios: beside_clients,
+    check: ends_beside_a_client,
+};
+
+/// Nor can one that does not read.
+pub static STUCK_CLIENT_DOES_NOT_HOLD: Clause = Clause {
+    id: ClauseId("stop.stuck-client-does-not-hold"),
+    level: Level::Should,
+    requirement: "The server ends when it is told to stop although a client does not read what it is sent.",
+    why: "A write to a client that does not read may wait for ever. Where it is tried again after each interruption, \
+          whoever set a flag in the handler of SIGTERM sets it in vain; the cure is to look at the flag there, too, and to \
+          give clients a limited time.",
+    citations: &["signal(7)", "POSIX.1-2024 send EINTR"],
+    needs: &[Need::Lasting, Need::Echo],
+    scenarios: beside_a_stuck_client,
     check: ends_beside_a_client,
 };
 
@@ -68,6 +83,16 @@ pub(super) fn beside_clients(profile: &Profile) -> BoxedStrategy<Scenario> {
         .boxed()
 }
 
+/// A client that does not read stays connected while the server is told to stop, and leaves later.
+fn beside_a_stuck_client(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let setting = Setting { buffers: Some(16_384), ..Setting::default() };
+    let gone = Step::Await(Condition::Gone(FIRST));
+    let mut steps = vec![act(0, Act::Connect(To::Target)), act(0, Act::Send(Payload::of(400_000)))];
+    steps.extend(ending(profile, FIRST, Sig::Stopping));
+    steps.extend([gone.clone(), act(0, Act::Close), gone]);
+    Just(Scenario::launched(setting, steps)).boxed()
+}
+
 fn clients_leave_meanwhile(profile: &Profile) -> BoxedStrategy<Scenario> {
     let profile = profile.clone();
     let most = side_by_side(&profile, profile.effort.pick(2, 3, 16));
@@ -96,17 +121,16 @@ fn ends_beside_a_client(_: &Scenario, trace: &Trace) -> Verdict {
         let connected = clients_at(trace, Sig::Stopping);
         witness(!connected.is_empty(), "no client was connected when the stop signal came")?;
         let survivors = looks.last().and_then(|look| survivors(trace, Sig::Stopping, look).first().copied());
+        let reads = |client: Client| trace.acts(client).all(|acted| !is_unread(acted));
+        let how =
+            if reads(connected[0]) { "is connected and idle" } else { "is connected and does not read" };
         if let Some(process) = survivors {
             return Err(Verdict::missing(
-                format!(
-                    "the server ends {} although {} is connected and idle",
-                    within(trace, &looks),
-                    connected[0]
-                ),
+                format!("the server ends {} although {} {how}", within(trace, &looks), connected[0]),
                 format!("{} still runs (state {})", name(process), process.state),
             ));
         }
-        Ok(format!("it ended beside {}", count(connected.len(), "idle client")))
+        Ok(format!("it ended beside {}: {} {how}", count(connected.len(), "client"), connected[0]))
     })
 }
 
