@@ -19,7 +19,7 @@ pub enum Verdict {
 /// The proof of a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Whether something forbidden was seen, or something owed was missing.
+    /// Whether something forbidden was seen, something owed was missing, or too much of something was used.
     pub kind: Kind,
     /// What the clause requires here.
     pub expected: String,
@@ -35,6 +35,9 @@ pub enum Kind {
     Seen,
     /// What must happen did not by its deadline: it is looked at again, alone, with more patience, before it counts.
     Missing,
+    /// Too much was used of something over a time that was measured: it counts if it is so again. More patience would
+    /// tell nothing, and that somebody waited for a CPU is in the measure.
+    Measured,
 }
 
 impl Verdict {
@@ -42,6 +45,12 @@ impl Verdict {
     #[must_use]
     pub fn seen(expected: impl Into<String>, observed: impl Into<String>) -> Self {
         Self::Fail(Evidence { kind: Kind::Seen, expected: expected.into(), observed: observed.into() })
+    }
+
+    /// A failure: too much was used over a time.
+    #[must_use]
+    pub fn measured(expected: impl Into<String>, observed: impl Into<String>) -> Self {
+        Self::Fail(Evidence { kind: Kind::Measured, expected: expected.into(), observed: observed.into() })
     }
 
     /// A failure: what must happen did not by its deadline.

@@ -83,13 +83,22 @@ impl Settler<'_> {
         }
         match kind {
             Kind::Seen => Ok(failed(failure, (1, 1 + trials))),
-            Kind::Missing => self.late(world, &failure, began),
+            Kind::Missing | Kind::Measured => self.late(world, &failure, began),
+        }
+    }
+
+    /// The bounds of a second look at a failure of this kind.
+    fn limits(&self, kind: Kind) -> Limits {
+        match kind {
+            Kind::Seen | Kind::Measured => self.patience.usual().clone(),
+            Kind::Missing => self.patience.limits(),
         }
     }
 
     /// Settles what was missing, but came when there was more time: a server that is late is slow, and passes. One that
     /// now and then never does what it should is found by more enactments, each with as much time.
     fn late(&self, world: &mut dyn World, failure: &Failure, began: Instant) -> Result<Settled, Error> {
+        let limits = self.limits(failure.evidence.kind);
         let mut passed = false;
         let mut again = 1;
         for trial in 1..=TRIALS {
@@ -97,14 +106,14 @@ impl Settler<'_> {
                 break;
             }
             again += 1;
-            let (verdict, trace) = self.enact(world, &failure.scenario, &self.patience.limits())?;
+            let (verdict, trace) = self.enact(world, &failure.scenario, &limits)?;
             passed |= matches!(verdict, Verdict::Pass(_));
             if let Some(confirmed) = confirmed(&failure.scenario, verdict, trace) {
                 return Ok(failed(confirmed, (2, 2 + trial)));
             }
         }
         for scenario in self.untried {
-            let (verdict, trace) = self.enact(world, scenario, &self.patience.limits())?;
+            let (verdict, trace) = self.enact(world, scenario, &limits)?;
             passed |= matches!(verdict, Verdict::Pass(_));
             if let Some(confirmed) = confirmed(scenario, verdict, trace) {
                 return Ok(failed(confirmed, (1, 1)));
@@ -112,12 +121,12 @@ impl Settler<'_> {
         }
         let missing = &failure.evidence.observed;
         let verdict = if passed {
-            self.patience.was_late();
-            Verdict::Pass(format!(
-                "late once ({missing}), but not missing in {again} enactments with more time"
-            ))
+            if failure.evidence.kind == Kind::Missing {
+                self.patience.was_late();
+            }
+            Verdict::Pass(format!("once ({missing}), but not in {again} enactments after that"))
         } else {
-            Verdict::Inconclusive(format!("{missing}; {again} enactments with more time could not be judged"))
+            Verdict::Inconclusive(format!("{missing}; {again} more enactments could not be judged"))
         };
         Ok(Settled { finding: verdict.into(), counterexample: None })
     }
@@ -140,10 +149,7 @@ impl Settler<'_> {
         failure: &Failure,
         kind: Kind,
     ) -> Result<(u32, Option<Failure>), Error> {
-        let limits = match kind {
-            Kind::Seen => self.patience.usual().clone(),
-            Kind::Missing => self.patience.limits(),
-        };
+        let limits = self.limits(kind);
         let mut failures = 0;
         let mut last = None;
         for _ in 0..repeats(kind) {
@@ -192,7 +198,7 @@ impl Settler<'_> {
         }
         let chances = match (surely, kind) {
             (true, Kind::Seen) => ALWAYS,
-            (true, Kind::Missing) => SURELY,
+            (true, Kind::Missing | Kind::Measured) => SURELY,
             (false, _) => SOMETIMES,
         };
         let start = &smaller[smaller.len() - 1].scenario;
@@ -262,7 +268,7 @@ fn confirmed(scenario: &Scenario, verdict: Verdict, trace: Trace) -> Option<Fail
 fn repeats(kind: Kind) -> u32 {
     match kind {
         Kind::Seen => REPEATS,
-        Kind::Missing => 1,
+        Kind::Missing | Kind::Measured => 1,
     }
 }
 
@@ -274,7 +280,7 @@ fn same_kind(a: &Evidence, b: &Evidence) -> bool {
 pub(super) fn unconfirmed(failure: Failure) -> Settled {
     match failure.evidence.kind {
         Kind::Seen => failed(failure, (1, 1)),
-        Kind::Missing => Settled {
+        Kind::Missing | Kind::Measured => Settled {
             finding: Finding::Judged(Verdict::Inconclusive(format!(
                 "{}; the run ended before it was confirmed",
                 failure.evidence.observed

@@ -23,6 +23,7 @@ static REAPED: Clause = Clause {
     needs: &[],
     scenarios: |_| unreachable!("its scenarios are given"),
     check: |_, trace| match (trace.exit(Instance(0)), trace.awaited(Condition::NoZombie)) {
+        _ if trace.windows().next().is_some() => Verdict::measured("it rests", "it spins"),
         (Some(_), _) => Verdict::seen("it lives", "it does not"),
         (None, Some((true, _))) => Verdict::Pass("no zombie".into()),
         (None, Some((false, _))) => Verdict::missing("no zombie", "1 zombie"),
@@ -44,6 +45,12 @@ fn left() -> Trace {
 fn too_busy() -> Trace {
     let starved = What::Starved { target_cpu_ns: 0, wall_us: 0 };
     Build::served().awaited(Condition::NoZombie, false, serving()).event(starved).trace()
+}
+
+/// It takes all the CPU there is, so that others wait.
+fn spins() -> Trace {
+    let starved = What::Starved { target_cpu_ns: 0, wall_us: 0 };
+    Build::served().window(99_000).event(starved).trace()
 }
 
 fn nothing() -> Trace {
@@ -75,7 +82,7 @@ fn settled_with(patience: &Patience, first: &Trace, then: &[Play], untried: &[Sc
         legal: false,
     };
     let verdict = (REAPED.check)(&scenario(), first);
-    let hurried = matches!(&verdict, Verdict::Fail(evidence) if evidence.kind == Kind::Seen);
+    let hurried = matches!(&verdict, Verdict::Fail(evidence) if evidence.kind != Kind::Missing);
     let mut further = then.iter();
     let mut world = Scripted(|_: &Scenario, given: &Limits| {
         assert_eq!(*given, if hurried { limits.clone() } else { limits.patient() });
@@ -134,6 +141,12 @@ fn scenarios_left_out_are_tried_after_lateness() {
 fn what_must_never_happen_counts_once_seen() {
     assert_eq!(comes_to(&died(), &[gone, gone]), (Status::Fail, Some((1, 3))));
     assert_eq!(comes_to(&died(), &[died, nothing]), (Status::Fail, Some((2, 3))));
+}
+
+#[test]
+fn what_was_measured_counts_if_it_is_so_again_however_busy_the_machine_is() {
+    assert_eq!(comes_to(&spins(), &[spins]), (Status::Fail, Some((2, 2))));
+    assert_eq!(comes_to(&spins(), &[gone as Play; 5]).0, Status::Pass);
 }
 
 #[test]

@@ -98,14 +98,17 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     // Longer than a probe takes to come, in windows enough to tell a spin from a burst.
     let pause = Step::Watch(profile.effort.pick(70, 85, 1700), 3);
     let visitors = [3, 4].map(|client| act(client, Act::Visit(Payload::greeting())));
-    let lives = stuck_lives(profile);
+    // One place is for the visitors.
+    let there = if profile.concurrent { profile.clients.max(2) - 1 } else { 3 };
+    let mut lives = stuck_lives(profile);
+    if (there as usize) < lives.len() {
+        lives.remove(SECOND_STALLED);
+    }
+    lives.truncate(there as usize);
     // What somebody leaves in a pool of buffers, those who come together must not share.
     let early = come(6).into_iter().chain([act(6, Act::Close), Step::Look]);
     let mut steps: Vec<Step> = early.collect();
     if profile.concurrent {
-        // One place is for the visitors.
-        let there = (profile.clients.max(2) - 1) as usize;
-        let lives = &lives[..there.min(lives.len())];
         steps.extend(lives.iter().flat_map(|life| life.comes.clone()));
         steps.push(Step::Look);
         steps.push(Step::Together(lives.iter().map(|life| life.sends.clone()).collect()));
@@ -117,7 +120,7 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
         steps.extend([Step::Await(Condition::Still), Step::Watch(profile.effort.pick(30, 30, 200), 3)]);
         steps.extend(lives.iter().flat_map(|life| life.leaves.clone()));
     } else {
-        for life in lives.into_iter().take(3) {
+        for life in lives {
             steps.extend(life.comes);
             steps.push(life.sends);
             steps.extend(life.ends);
@@ -141,10 +144,13 @@ struct StuckLife {
     leaves: Option<Step>,
 }
 
-fn stuck_lives(profile: &Profile) -> [StuckLife; 4] {
+/// The life that only servers with places enough get.
+const SECOND_STALLED: usize = 2;
+
+fn stuck_lives(profile: &Profile) -> Vec<StuckLife> {
     let times = profile.effort.pick(5, 10, 100);
     let connect = |client: u32| act(client, Act::Connect(To::Target));
-    [
+    vec![
         StuckLife {
             comes: vec![connect(0)],
             sends: act(0, Act::Stall { max: STALL_MAX }),
@@ -160,6 +166,14 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 4] {
             reads: vec![act(1, Act::ReadToEnd), act(1, Act::Close)],
             leaves: None,
         },
+        // A second one who keeps the server's own buffers full.
+        StuckLife {
+            comes: vec![connect(5)],
+            sends: act(5, Act::Send(Payload::of(600_000))),
+            ends: None,
+            reads: vec![act(5, Act::Read), act(5, Act::Exchange(Payload::greeting()))],
+            leaves: Some(act(5, Act::Close)),
+        },
         StuckLife {
             comes: vec![act(2, Act::ReceiveBuffer(4096)), connect(2)],
             sends: act(2, Act::Send(Payload::of(100_000))),
@@ -170,14 +184,6 @@ fn stuck_lives(profile: &Profile) -> [StuckLife; 4] {
                 act(2, Act::Close),
             ],
             leaves: None,
-        },
-        // A second one who keeps the server's own buffers full.
-        StuckLife {
-            comes: vec![connect(5)],
-            sends: act(5, Act::Send(Payload::of(600_000))),
-            ends: None,
-            reads: vec![act(5, Act::Read), act(5, Act::Exchange(Payload::greeting()))],
-            leaves: Some(act(5, Act::Close)),
         },
     ]
 }

@@ -119,7 +119,7 @@ pub(in crate::spec) fn rests_in(windows: &[Window], one: bool, when: &str) -> Re
     let busy: Vec<Option<bool>> = windows.iter().map(|window| window.is_busy(one)).collect();
     let lasts = |wanted: fn(&Option<bool>) -> bool| busy.windows(LASTING).any(|run| run.iter().all(wanted));
     if lasts(|busy| *busy == Some(true)) {
-        return Err(Verdict::missing(
+        return Err(Verdict::measured(
             format!("less than half of a CPU is used {when}"),
             format!("{} in a row: {}", count(windows.len(), "window"), in_words(windows)),
         ));

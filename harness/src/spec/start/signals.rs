@@ -252,7 +252,7 @@ mod tests {
         let spins = (0..3)
             .fold(left_writer(serving()).visited(2).visited(3), |build, _| build.window(99_000))
             .looked(serving());
-        assert!(matches!(judged(spins), Verdict::Fail(e) if e.kind == Kind::Missing));
+        assert!(matches!(judged(spins), Verdict::Fail(e) if e.kind == Kind::Measured));
     }
 
     fn left_writer(before: Look) -> Build {
