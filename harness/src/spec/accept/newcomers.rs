@@ -18,8 +18,7 @@ pub(super) static NEWCOMER_DELAYS_NOBODY: Clause = Clause {
     requirement: "The server goes on serving the clients it has when a new one has come and gone.",
     why: "Several workers that wait for one listener all wake when a client comes, and one of them gets it. On a \
           listener that blocks, the others then wait in accept for the next client, and everybody whom they serve \
-          waits with them. The cure is a listener with O_NONBLOCK, a lock around accept, or EPOLLEXCLUSIVE and \
-          O_NONBLOCK.",
+          waits with them. The cure is a listener with O_NONBLOCK, or a lock around accept.",
     citations: &["accept(2) NOTES", "UNP 16.6", "UNP 30.6"],
     needs: &[Need::Concurrent, Need::Lasting],
     scenarios: one_visitor_after_another,
