@@ -5,6 +5,7 @@ use std::fs;
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::error::Error;
+use crate::observe::sock_diag::SockDiag;
 use crate::sandbox::{self, Rung};
 use crate::trace::Isolation;
 
@@ -47,7 +48,7 @@ impl Examination {
 /// If the ladder cannot be tried.
 pub fn examine() -> Result<Examination, Error> {
     let host = sandbox::probe()?;
-    let sock_diag = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_SOCK_DIAG);
+    let sock_diag = SockDiag::open();
     Ok(Examination {
         kernel: read("kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
         rungs: host.rungs,

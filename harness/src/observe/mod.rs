@@ -17,6 +17,7 @@ mod proc_dir;
 mod proc_net;
 mod proc_text;
 pub mod process;
+pub(crate) mod sock_diag;
 pub mod socket;
 
 pub use cpu::Usage;

@@ -3,23 +3,9 @@
 //! # References
 //! sock_diag(7), netlink(7), tcp(7), ss(8); `net/ipv4/inet_diag.c` for what the two queues mean in LISTEN.
 
-use std::io;
-use std::net::SocketAddr;
-
-use netlink_packet_core::{
-    DecodeError, ErrorBuffer, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, Parseable,
-};
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags, Timer,
-};
-use netlink_packet_sock_diag::{
-    AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage,
-};
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-
 use crate::error::{Attempt, Error};
 use crate::observe::proc_net;
+use crate::observe::sock_diag::{ANY_FAMILY, IPV4, IPV6, Row, SockDiag};
 use crate::trace::{Socket, State};
 
 /// A set of TCP states.
@@ -47,7 +33,7 @@ pub struct Sockets {
 
 #[derive(Debug)]
 enum Source {
-    SockDiag { socket: netlink_sys::Socket, buffer: Vec<u8>, sequence: u32, ask: Ask },
+    SockDiag { kernel: SockDiag, ask: Ask },
     ProcNet,
 }
 
@@ -60,20 +46,14 @@ enum Ask {
     ByFamily,
 }
 
-/// Room for one datagram of a dump: the kernel makes them no longer than this.
-const DATAGRAM_MAX: usize = 32 << 10;
-
 impl Sockets {
     /// Opens a sock_diag socket in this network namespace; where that is refused, `/proc/net/tcp` and `tcp6` are read.
     ///
     /// # Errors
     /// When neither is to be had.
     pub fn open() -> Result<Self, Error> {
-        let socket =
-            netlink_sys::Socket::new(NETLINK_SOCK_DIAG).attempt(|| "open a sock_diag socket".to_owned());
-        let Ok(socket) = socket else { return Self::proc_net() };
-        let (buffer, sequence, ask) = (vec![0; DATAGRAM_MAX], 0, Ask::AtOnce);
-        let mut sockets = Self { source: Source::SockDiag { socket, buffer, sequence, ask } };
+        let Ok(kernel) = SockDiag::open() else { return Self::proc_net() };
+        let mut sockets = Self { source: Source::SockDiag { kernel, ask: Ask::AtOnce } };
         if sockets.tcp(States::LISTEN).is_err() {
             if let Source::SockDiag { ask, .. } = &mut sockets.source {
                 *ask = Ask::ByFamily;
@@ -98,16 +78,17 @@ impl Sockets {
     pub fn tcp(&mut self, states: States) -> Result<Vec<Socket>, Error> {
         match &mut self.source {
             Source::ProcNet => proc_net::tcp(states),
-            Source::SockDiag { socket, buffer, sequence, ask } => {
+            Source::SockDiag { kernel, ask } => {
                 let mut found = Vec::new();
                 let families: &[u8] = match ask {
-                    Ask::AtOnce => &[AF_UNSPEC],
-                    Ask::ByFamily => &[AF_INET, AF_INET6],
+                    Ask::AtOnce => &[ANY_FAMILY],
+                    Ask::ByFamily => &[IPV4, IPV6],
                 };
                 for &family in families {
-                    *sequence = sequence.wrapping_add(1);
-                    dump(socket, buffer, &request(family, states, *sequence), &mut found)
+                    let rows = kernel
+                        .tcp(family, states.0)
                         .attempt(|| "ask sock_diag for TCP sockets".to_owned())?;
+                    found.extend(rows.into_iter().filter_map(socket));
                 }
                 found.sort_by_key(|socket| socket.local.is_ipv6());
                 Ok(found)
@@ -116,97 +97,17 @@ impl Sockets {
     }
 }
 
-/// Asks for all sockets of one family, or of all, in these states.
-fn request(family: u8, states: States, sequence: u32) -> Vec<u8> {
-    if family == AF_UNSPEC {
-        return request_for_all(states, sequence);
-    }
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    header.sequence_number = sequence;
-    let body = SockDiagMessage::InetRequest(InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::from_bits_retain(states.0),
-        socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
-    });
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(body));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
-}
-
-/// `struct inet_diag_req` of `linux/inet_diag.h`, in a message TCPDIAG_GETSOCK: all sockets of both families.
-fn request_for_all(states: States, sequence: u32) -> Vec<u8> {
-    const HEADER: usize = 16;
-    const STATES_AT: usize = HEADER + 52;
-    const LENGTH: u8 = 76;
-    let mut bytes = vec![0; LENGTH.into()];
-    let mut message = NetlinkBuffer::new(&mut bytes);
-    message.set_length(LENGTH.into());
-    message.set_message_type(TCPDIAG_GETSOCK);
-    message.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
-    message.set_sequence_number(sequence);
-    bytes[STATES_AT..][..4].copy_from_slice(&states.0.to_ne_bytes());
-    bytes
-}
-
-/// The type of that message, and of the rows that answer it.
-const TCPDIAG_GETSOCK: u16 = 18;
-
-/// Sends a request for a dump, and reads its datagrams to the end.
-fn dump(
-    socket: &netlink_sys::Socket,
-    buffer: &mut [u8],
-    request: &[u8],
-    found: &mut Vec<Socket>,
-) -> io::Result<()> {
-    let sequence = NetlinkBuffer::new(request).sequence_number();
-    socket.send(request, 0)?;
-    loop {
-        let length = socket.recv(&mut &mut *buffer, 0)?;
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        while !rest.is_empty() {
-            let message = NetlinkBuffer::new_checked(rest).map_err(unreadable)?;
-            if message.sequence_number() == sequence {
-                match message.message_type() {
-                    NLMSG_DONE | NLMSG_ERROR => return ending(message.payload()),
-                    SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => found.extend(parse(message.payload())?),
-                    _ => {}
-                }
-            }
-            let aligned = (message.length() as usize).next_multiple_of(4);
-            rest = rest.get(aligned..).unwrap_or_default();
-        }
-    }
-}
-
-/// How a dump ended: both messages that end one begin with an error number, or 0.
-fn ending(payload: &[u8]) -> io::Result<()> {
-    match ErrorBuffer::new_checked(payload).map_err(unreadable)?.code() {
-        None => Ok(()),
-        Some(code) => Err(io::Error::from_raw_os_error(-code.get())),
-    }
-}
-
-fn unreadable(error: DecodeError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-/// One row. The attributes that follow the header are not needed, so they are not parsed.
-fn parse(payload: &[u8]) -> io::Result<Option<Socket>> {
-    let row = InetResponseHeader::parse(payload).map_err(unreadable)?;
-    Ok(state(row.state).map(|state| Socket {
-        state,
-        local: SocketAddr::new(row.socket_id.source_address, row.socket_id.source_port),
-        remote: SocketAddr::new(row.socket_id.destination_address, row.socket_id.destination_port),
+/// What a row says, unless its state is one of a later kernel.
+fn socket(row: Row) -> Option<Socket> {
+    Some(Socket {
+        state: state(row.state)?,
+        local: row.local,
+        remote: row.remote,
         inode: row.inode.into(),
-        receive_queue: row.recv_queue,
+        receive_queue: row.receive_queue,
         send_queue: row.send_queue,
-        keepalive: matches!(row.timer, Some(Timer::KeepAlive(_))),
-    }))
+        keepalive: row.keepalive,
+    })
 }
 
 /// The state with this number in `include/net/tcp_states.h`.

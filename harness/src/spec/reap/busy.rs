@@ -77,8 +77,9 @@ fn come_and_go(profile: &Profile) -> BoxedStrategy<Scenario> {
         steps.push(Step::Together((0..half).map(|client| act(client, Act::Connect(To::Target))).collect()));
         steps.extend((0..half).map(|client| act(client, Act::Exchange(Payload::greeting()))));
     }
-    // Each of the last children ends by itself: deaths in a row may be one signal, and one interruption.
-    steps.extend((0..half).flat_map(|client| [act(client, Act::Close), Step::Await(Condition::Still)]));
+    // Each of the last children ends by itself, while the server waits for clients: deaths in a row may be one signal,
+    // and one interruption.
+    steps.extend((0..half).flat_map(|client| [Step::Await(Condition::Still), act(client, Act::Close)]));
     steps.push(Step::Quiet);
     steps.push(visit(2 * half));
     fixed(steps)
