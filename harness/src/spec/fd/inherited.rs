@@ -21,8 +21,8 @@ const INHERITED: u32 = 1100;
 pub(super) static CHILD_HOLDS_ONLY_ITS_OWN: Clause = Clause {
     id: ClauseId("fd.child-holds-only-its-own"),
     level: Level::Should,
-    requirement: "The server's child holds no socket, pipe or signal descriptor of its parent's besides its \
-                  connection.",
+    requirement: "The server's child holds no socket or signal descriptor of its parent's besides its connection, \
+                  and not both ends of a pipe of its parent's.",
     why: "What a child inherits it keeps alive: a pipe that never ends, a self-pipe into which its own \
           handlers write. The cure is to close in the child all that belongs to the parent.",
     citations: &["POSIX.1-2024 fork", "UNP 4.8"],
@@ -123,7 +123,11 @@ fn is_parents(fd: &Fd, own: u64, child: &Process, parent: &Process) -> bool {
     let of_stdio = child.fds.iter().chain(&parent.fds).any(|other| is_stdio(&other));
     let shared = match &fd.kind {
         FdKind::Socket(inode) => *inode != own && parent.fds.iter().any(|other| other.kind == fd.kind),
-        FdKind::Pipe(_) => parent.fds.iter().any(|other| other.kind == fd.kind),
+        // A child that has one end alone, to log or to learn of its parent's end, was given it on purpose.
+        FdKind::Pipe(_) => {
+            let ends = child.fds.iter().filter(|other| other.kind == fd.kind).count();
+            ends > 1 && parent.fds.iter().any(|other| other.kind == fd.kind)
+        }
         // These have no identity: the same kind under the same number is taken for the same.
         FdKind::Anon(_) => parent.fds.iter().any(|other| other.kind == fd.kind && other.number == fd.number),
         FdKind::File(_) => false,

@@ -3,6 +3,7 @@
 //! # References
 //! POSIX.1-2024 listen, listen(2), tcp(7), UNP 4.5, and `net/core/sock.c` for the limit: a queue of backlog n takes n + 1.
 
+mod order;
 mod seen;
 
 use proptest::prelude::Strategy;
@@ -18,13 +19,13 @@ use crate::trace::query::{applies, count, judge, witness};
 use crate::trace::{Fate, Trace};
 use crate::verdict::Verdict;
 
-use seen::{asked, dials, has_one_task, listener, queue_of, unserved_before, was_stopped};
+use seen::{asked, dials, listener, queue_of, unserved_before, was_stopped};
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
     &QUEUE_HOLDS_BACKLOG,
     &BACKLOG_NOT_TINY,
-    &DRAINS_IN_ORDER,
+    &order::DRAINS_IN_ORDER,
     &DRAINS_OVERFILLED,
     &SURVIVES_ABANDONED,
     &SURVIVES_ABORTED,
@@ -54,18 +55,6 @@ static BACKLOG_NOT_TINY: Clause = Clause {
     needs: &[],
     scenarios: just_listening,
     check: backlog_not_tiny,
-};
-
-static DRAINS_IN_ORDER: Clause = Clause {
-    id: ClauseId("listen.drains-in-order"),
-    level: Level::Should,
-    requirement: "The server does not serve the clients of its queue from the last to the first.",
-    why: "accept returns the first connection on the queue. A server that takes all and then works through its own \
-          list backwards lets those wait longest who came first, under load for ever.",
-    citations: &["POSIX.1-2024 accept", "UNP 4.6"],
-    needs: &[Need::Lasting, Need::Concurrent],
-    scenarios: greetings_in_the_queue,
-    check: drains_in_order,
 };
 
 static DRAINS_OVERFILLED: Clause = Clause {
@@ -173,19 +162,6 @@ fn just_listening(_: &Profile) -> BoxedStrategy<Scenario> {
     fixed([Step::Look])
 }
 
-fn greetings_in_the_queue(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let clients = profile.clients.min(8).min(profile.backlog.saturating_add(1));
-    let mut steps = vec![visit(EARLY), Step::Signal(TREE, Sig::Stop), Step::Await(Condition::Stopped(TREE))];
-    for client in 0..clients {
-        steps.extend([act(client, Act::Connect(To::Target)), act(client, Act::Send(Payload::greeting()))]);
-    }
-    // They read before the server goes on, so that its answers are seen in their order.
-    let reads = (0..clients).map(|client| act(client, Act::Read));
-    steps.push(Step::Together(reads.chain([Step::Signal(TREE, Sig::Cont)]).collect()));
-    steps.push(together(clients, Act::Close));
-    fixed(steps)
-}
-
 fn overfull(profile: &Profile) -> BoxedStrategy<Scenario> {
     // One waiting client shows as much as many: it comes back after a second.
     let profile = profile.clone();
@@ -288,28 +264,6 @@ fn backlog_not_tiny(scenario: &Scenario, trace: &Trace) -> Verdict {
             ));
         }
         Ok(format!("a backlog of {limit}"))
-    })
-}
-
-fn drains_in_order(scenario: &Scenario, trace: &Trace) -> Verdict {
-    /// Fewer may be served backwards by chance.
-    const CLIENTS_MIN: usize = 6;
-    judge(|| {
-        trace.ready(FIRST)?;
-        witness(was_stopped(trace), "the server was not stopped, so nobody waited")?;
-        applies(has_one_task(trace), "which of several tasks comes first is for the scheduler to say")?;
-        let reads = trace.all_acts().filter(|acted| acted.act == Act::Read && acted.fate == Fate::Done);
-        let order: Vec<Client> = reads.map(|acted| acted.client).collect();
-        witness(
-            order.len() >= CLIENTS_MIN,
-            format!("{} in the queue say nothing", count(order.len(), "client")),
-        )?;
-        witness(scenario.clients().len() > order.len(), "the clients did not wait in the queue")?;
-        if order.windows(2).all(|pair| pair[0] > pair[1]) {
-            let order: Vec<String> = order.iter().map(ToString::to_string).collect();
-            return Err(Verdict::seen("the first client in the queue is not served last", order.join(", ")));
-        }
-        Ok(format!("{} of the queue served", count(order.len(), "client")))
     })
 }
 

@@ -12,7 +12,7 @@ use crate::client::{Connection, Stream};
 use crate::command::TargetCommand;
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::observe::{Observer, States, Usage};
+use crate::observe::{Observer, Usage};
 use crate::sandbox::Sandbox;
 use crate::scenario::{Act, Client, Condition, Endpoint, Instance, Scenario, Setting, Stdio, Step, To};
 use crate::target::{Fill, Launch, Running, launch};
@@ -50,7 +50,7 @@ pub(super) struct Enactor<'a> {
     /// What [`Condition::Back`] refers to.
     pub(super) mark: Option<Look>,
     pub(super) buffer: Vec<u8>,
-    occupied: Vec<(Endpoint, Socket)>,
+    pub(super) occupied: Vec<(Endpoint, Socket)>,
     /// Launches whose output nobody shall read once they listen.
     to_break: BTreeSet<Instance>,
     /// Instances that were given what is no port of ours: wherever they listen, that is it.
@@ -154,6 +154,7 @@ impl<'a> Enactor<'a> {
     }
 
     fn launch(&mut self, instance: Instance, setting: &Setting) -> Result<(), Error> {
+        self.see_listeners_let_go()?;
         if let Some(n) = setting.somaxconn
             && self.sandbox.set_sysctl("net.core.somaxconn", &n.to_string())?
         {
@@ -324,13 +325,6 @@ impl<'a> Enactor<'a> {
     pub(super) fn glance(&mut self) -> Result<Look, Error> {
         let processes = self.processes()?;
         self.observer.glance(&processes)
-    }
-
-    pub(super) fn listeners(&mut self) -> Result<usize, Error> {
-        let port = self.address.port();
-        let ours = self.occupied.len();
-        let rows = self.observer.sockets().tcp(States::LISTEN)?;
-        Ok(rows.iter().filter(|row| row.local.port() == port).count().saturating_sub(ours))
     }
 
     /// Settles where clients connect to, now that the instance listens.

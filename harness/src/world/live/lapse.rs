@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::observe::Usage;
+use crate::observe::{States, Usage};
 use crate::trace::{What, Window};
 use crate::world::live::conditions::QUIET_PAUSE;
 use crate::world::live::enactor::Enactor;
@@ -13,6 +13,8 @@ const READING_MAX: Duration = Duration::from_millis(4);
 const READINGS_MAX: u32 = 8;
 /// How long a process may take to end once it has closed its sockets.
 const ENDING: Duration = Duration::from_millis(100);
+/// How long a listener may outlive the last process that held it.
+const LETTING_GO: Duration = Duration::from_secs(1);
 
 impl Enactor<'_> {
     /// Measures the use of the CPU, window by window.
@@ -63,6 +65,28 @@ impl Enactor<'_> {
             self.pump()?;
         }
         Ok(())
+    }
+
+    /// Waits for listeners of processes that are no more: where a listener is in use by the kernel itself, as by a request
+    /// of io_uring(7), the kernel lets go of it a little after the process has ended, and no server can hasten that.
+    pub(super) fn see_listeners_let_go(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        while !self.launches.is_empty() && began.elapsed() < LETTING_GO && self.listeners()? > 0 {
+            let held = self.look()?.listeners(self.address.port()).count();
+            if self.listeners()? <= held {
+                break;
+            }
+            self.nap(QUIET_PAUSE)?;
+        }
+        Ok(())
+    }
+
+    /// Sockets in LISTEN on the target's port, but for those of the world itself.
+    pub(super) fn listeners(&mut self) -> Result<usize, Error> {
+        let port = self.address.port();
+        let ours = self.occupied.len();
+        let rows = self.observer.sockets().tcp(States::LISTEN)?;
+        Ok(rows.iter().filter(|row| row.local.port() == port).count().saturating_sub(ours))
     }
 
     fn look_and_tell(&mut self) -> Result<(), Error> {
