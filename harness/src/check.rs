@@ -115,9 +115,9 @@ impl Check {
         self
     }
 
-    /// The most clients at once, 1 to 4096.
+    /// The most clients at once, 1 to 4096. If it is not said: 20, and 72 where the question is how many there can be.
     pub fn clients(mut self, clients: u32) -> Self {
-        self.options.clients = clients;
+        (self.options.clients, self.options.crowd) = (clients, clients);
         self
     }
 

@@ -29,6 +29,8 @@ pub struct Options {
     pub effort: Effort,
     /// Clients at once, at most.
     pub clients: u32,
+    /// Clients at once where the question is how many there can be: the end of a table shows beyond it alone.
+    pub crowd: u32,
     /// Decides every generated scenario.
     pub seed: u64,
     /// Enactments at once.
@@ -62,6 +64,7 @@ impl Default for Options {
             level: Level::May,
             effort: Effort::Default,
             clients: 20,
+            crowd: 72,
             seed: 1,
             jobs: 2 * cores,
             time: None,
@@ -84,11 +87,12 @@ impl Options {
     /// The bounds of the run.
     #[must_use]
     pub fn limits(&self) -> Limits {
+        let clients_max = self.clients.max(self.crowd);
         // A process or two for each client, and the threads of a runtime.
-        let processes_max = 512 + 4 * self.clients;
+        let processes_max = 512 + 4 * clients_max;
         let usual = Limits::default().scaled(self.timeout_scale);
         Limits {
-            clients_max: self.clients,
+            clients_max,
             processes_max,
             connect_within: usual.connect_within.max(SYN_AGAIN),
             ready_within: self.ready_within.unwrap_or(usual.ready_within),

@@ -77,6 +77,9 @@ pub struct Profile {
     pub client_limit: Option<u32>,
     /// Most clients that a scenario may use at once (`--clients`, or less where the server shows a limit).
     pub clients: u32,
+    /// Most clients at once where the question is how many there can be; as many, if a limit is known or was said.
+    #[serde(default)]
+    pub crowd: u32,
     /// Whether the target never falls quiet when idle (timer threads).
     pub restless: bool,
     /// Descriptors open in the acceptor, idle.
@@ -145,6 +148,7 @@ impl Profile {
             announces: false,
             client_limit: None,
             clients: if concurrent { 20 } else { 1 },
+            crowd: if concurrent { 72 } else { 1 },
             restless: false,
             descriptors: 5,
             ready_us: 2000,

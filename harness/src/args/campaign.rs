@@ -34,6 +34,7 @@ pub fn campaign(
         skip: args.skip.clone(),
         effort: args.effort.into(),
         clients: *args.clients.end(),
+        crowd: *args.clients.end(),
         seed: args.seed,
         // More than a check has: cases come without end, and most of them wait now and then.
         jobs: args.server.jobs.unwrap_or(defaults.jobs * 3 / 2),

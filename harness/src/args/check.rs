@@ -50,10 +50,10 @@ pub struct CheckArgs {
     /// How much is tried for each clause.
     #[arg(long, value_enum, default_value_t, help_heading = "What is checked")]
     pub effort: EffortArg,
-    /// The most clients at once, 1 to 4096.
-    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true,
+    /// The most clients at once, 1 to 4096 [default: 20, and 72 where the question is how many there can be].
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "What is checked")]
-    pub clients: u32,
+    pub clients: Option<u32>,
     /// Decides every generated scenario: the same seed tries the same again.
     #[arg(
         long,

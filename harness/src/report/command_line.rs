@@ -46,7 +46,7 @@ pub fn repeat(target: &TargetCommand, options: &Options) -> Vec<String> {
     if options.effort != Effort::Default {
         say("--effort", if options.effort == Effort::Quick { "quick" } else { "thorough" });
     }
-    if options.clients != defaults.clients {
+    if (options.clients, options.crowd) != (defaults.clients, defaults.crowd) {
         say("--clients", &options.clients.to_string());
     }
     if let Some(backlog) = target.backlog {

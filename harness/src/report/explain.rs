@@ -72,6 +72,7 @@ fn assumed(needs: &[Need]) -> Profile {
         announces: true,
         client_limit: None,
         clients: 20,
+        crowd: 72,
         restless: false,
         descriptors: 4,
         ready_us: 1000,

@@ -58,8 +58,9 @@ pub(super) fn learn(
     if profile.concurrent && options.clients > 1 {
         profile.client_limit = client_limit(world, target, options.clients, limits)?;
         profile.clients = profile.client_limit.unwrap_or(options.clients).clamp(1, options.clients);
+        profile.crowd = if profile.client_limit.is_some() { profile.clients } else { options.crowd };
     } else {
-        profile.clients = 1;
+        (profile.clients, profile.crowd) = (1, 1);
     }
     Ok((Baseline::Serves(Box::new(profile)), trace))
 }
@@ -247,6 +248,7 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
         announces: trace.events.iter().any(|event| matches!(event.what, What::Announced { .. })),
         client_limit: None,
         clients: options.clients,
+        crowd: options.crowd,
         restless: !quiet,
         descriptors: acceptor.map_or(0, |process| u32::try_from(process.fds.len()).unwrap_or(u32::MAX)),
         ready_us: ready_us.unwrap_or(0),

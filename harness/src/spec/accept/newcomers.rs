@@ -29,7 +29,8 @@ pub(super) static NEWCOMER_DELAYS_NOBODY: Clause = Clause {
 fn one_visitor_after_another(profile: &Profile) -> BoxedStrategy<Scenario> {
     // Where each connection has a task of its own from the start, nobody competes.
     let compete = matches!(profile.model, Model::Prefork | Model::EventLoop | Model::Threads);
-    let visits = if compete { profile.effort.pick(150, 150, 400) } else { 3 };
+    // More than a byte can number.
+    let visits = if compete { profile.effort.pick(150, 260, 400) } else { 3 };
     // A visitor needs a place, too.
     let staying = profile.clients.saturating_sub(1).clamp(1, 8);
     let all = |what: fn(u32) -> Step| Step::Together((0..staying).map(what).collect());

@@ -7,6 +7,7 @@ use crate::clause::Clause;
 
 mod abrupt;
 mod half;
+mod idle;
 mod orderly;
 
 pub(in crate::spec) use abrupt::{leave_while_it_sends, reset_before_the_answer};
@@ -23,5 +24,6 @@ pub const CLAUSES: &[&Clause] = &[
     &abrupt::SURVIVES_RESET_WHILE_SENDING,
     &abrupt::SURVIVES_CLOSE_WHILE_SENDING,
     &abrupt::SURVIVES_ABRUPT_ENDS,
-    &orderly::IDLE_CONNECTION_KEPT,
+    &idle::PAUSE_IS_NO_END,
+    &idle::IDLE_CONNECTION_KEPT,
 ];

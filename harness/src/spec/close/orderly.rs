@@ -79,19 +79,6 @@ pub(super) static CLIENT_CLOSES_FIRST: Clause = Clause {
     check: client_closes_first,
 };
 
-/// Idle connections, for the record.
-pub(super) static IDLE_CONNECTION_KEPT: Clause = Clause {
-    id: ClauseId("close.idle-connection-kept"),
-    level: Level::May,
-    requirement: "The server may end a connection that has been idle for long.",
-    why: "An idle timeout frees what silent clients hold; it also drops those who only think. Clients should \
-          know which.",
-    citations: &["RFC 862", "RFC 1122 4.2.3.6"],
-    needs: &[Need::Lasting],
-    scenarios: idle,
-    check: idle_connection_kept,
-};
-
 fn end(client: u32) -> [Step; 3] {
     [act(client, Act::HalfClose), act(client, Act::ReadToEnd), act(client, Act::Close)]
 }
@@ -123,17 +110,6 @@ fn leave_in_turn(profile: &Profile) -> BoxedStrategy<Scenario> {
         steps.push(act(clients - 1, Act::Exchange(Payload::greeting())));
     }
     steps.extend(end(clients - 1));
-    fixed(steps)
-}
-
-fn idle(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let pause = profile.effort.pick(50, 150, 20_000);
-    let mut steps = come(0).to_vec();
-    steps.extend([
-        act(0, Act::Linger(pause)),
-        act(0, Act::Exchange(Payload::greeting())),
-        act(0, Act::Close),
-    ]);
     fixed(steps)
 }
 
@@ -281,16 +257,6 @@ fn client_closes_first(scenario: &Scenario, trace: &Trace) -> Verdict {
             ));
         }
         Ok(format!("{} ended by the client", count(ended, "connection")))
-    })
-}
-
-fn idle_connection_kept(_: &Scenario, trace: &Trace) -> Verdict {
-    judge(|| {
-        trace.ready(Instance(0))?;
-        let idle = trace.all_acts().find(|acted| matches!(acted.act, Act::Linger(_)));
-        let idle = idle.ok_or_else(|| Verdict::Inconclusive("no client was idle".into()))?;
-        let kept = if idle.fate == Fate::Done { "kept" } else { "ended" };
-        Ok(format!("an idle connection was {kept} for {}", millis(idle.took_us)))
     })
 }
 

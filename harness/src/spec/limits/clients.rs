@@ -122,7 +122,7 @@ fn flood(profile: &Profile) -> BoxedStrategy<Scenario> {
 
 /// Some clients are served and stay; more come; the first ones leave, and the others' turn comes.
 fn more_than_there_is_room_for(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let clients = profile.clients.max(2);
+    let clients = profile.crowd.max(profile.clients).max(2);
     let (held, more) = match profile.client_limit {
         Some(limit) => (limit.max(1), 2),
         None if !profile.concurrent => (1, (clients - 1).min(3)),
@@ -135,14 +135,14 @@ fn more_than_there_is_room_for(profile: &Profile) -> BoxedStrategy<Scenario> {
     steps.extend([
         each(first.clone(), hello),
         each(rest.clone(), Act::Dial(To::Target)),
+        each(rest.clone(), Act::Join),
+        each(rest.clone(), Act::Send(Payload::greeting())),
         // Either they are served now, or they are not: then nobody may be cut off to make room for them later.
-        each(rest.clone(), hello),
+        Step::Await(Condition::Still),
         each(first.clone(), hello),
         each(first.clone(), Act::HalfClose),
         each(first.clone(), Act::ReadToEnd),
         each(first.clone(), Act::Close),
-        each(rest.clone(), Act::Join),
-        each(rest.clone(), Act::Send(Payload::greeting())),
         each(rest.clone(), Act::HalfClose),
         each(rest.clone(), Act::ReadToEnd),
         Step::Look,

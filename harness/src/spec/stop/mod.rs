@@ -13,12 +13,14 @@ pub mod port;
 pub mod remains;
 pub mod restart;
 pub mod signal;
+pub mod wrapper;
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[
     &signal::SIGTERM,
     &signal::SIGINT,
     &signal::STATUS,
+    &wrapper::PASSES_SIGNAL_ON,
     &remains::IDLE_CLIENT_DOES_NOT_HOLD,
     &remains::STUCK_CLIENT_DOES_NOT_HOLD,
     &remains::NO_ORPHAN,
@@ -110,8 +112,8 @@ fn waits(trace: &Trace, sig: Sig) -> Result<Vec<&Look>, Verdict> {
 /// The same, up to the first client that leaves.
 fn waits_beside_clients(trace: &Trace, sig: Sig) -> Result<Vec<&Look>, Verdict> {
     let all = waits(trace, sig)?;
-    let signalled =
-        trace.events.iter().position(|event| matches!(event.what, What::Signalled { .. })).unwrap_or(0);
+    let is_told = |what: &What| matches!(what, What::Signalled { sig: sent, .. } if *sent == sig);
+    let signalled = trace.events.iter().position(|event| is_told(&event.what)).unwrap_or(0);
     let leaves =
         |what: &What| matches!(what, What::Acted(acted) if matches!(acted.act, Act::Close | Act::Reset));
     let before = trace.events[signalled..].iter().take_while(|event| !leaves(&event.what));

@@ -5,6 +5,7 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
+use crate::scenario::generate::{come, fixed};
 use crate::scenario::{Act, Client, Condition, Payload, Scenario, Setting, Sig, Step, To, Who, act};
 use crate::spec::echo::is_unread;
 use crate::spec::stop::{
@@ -51,7 +52,7 @@ pub static NO_ORPHAN: Clause = Clause {
           and nobody waits for it. The cure is to signal the children and to wait for them before the parent ends.",
     citations: &["POSIX.1-2024 _exit", "prctl(2) PR_SET_CHILD_SUBREAPER"],
     needs: &[Need::Lasting, Need::Echo],
-    scenarios: beside_clients,
+    scenarios: beside_a_crowd,
     check: leaves_nobody,
 };
 
@@ -81,6 +82,31 @@ pub(super) fn beside_clients(profile: &Profile) -> BoxedStrategy<Scenario> {
             )
         })
         .boxed()
+}
+
+/// More clients than a small table holds stay connected, and the process of one of them was once stopped and continued: it
+/// is none of those that have ended.
+fn beside_a_crowd(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let crowd = profile.crowd.max(1);
+    let at_once = profile.backlog.saturating_add(1).clamp(1, 24);
+    let mut steps = come(0).to_vec();
+    // Some of them may be more than it takes at once: nobody waits for them.
+    for first in (1..crowd).step_by(at_once as usize) {
+        let group = first..crowd.min(first + at_once);
+        steps.push(Step::Together(group.map(|n| act(n, Act::Dial(To::Target))).collect()));
+        steps.push(Step::Await(Condition::Still));
+    }
+    if profile.forks {
+        let one = Who::Serving(Client(0));
+        steps.extend([Step::Signal(one, Sig::Stop), Step::Await(Condition::Stopped(one))]);
+        // Whoever is told of it waits for children now, or when the child of one who leaves has ended.
+        steps.extend((crowd > 1).then_some(act(crowd - 1, Act::Close)));
+        steps.extend([Step::Await(Condition::Still), Step::Signal(one, Sig::Cont)]);
+    }
+    steps.extend(ending(profile, FIRST, Sig::Stopping));
+    let gone = Step::Await(Condition::Gone(FIRST));
+    steps.extend([gone.clone(), each(crowd, Act::Close), gone]);
+    fixed(steps)
 }
 
 /// A client that does not read stays connected while the server is told to stop, and leaves later.
