@@ -12,7 +12,7 @@ use crate::verdict::Verdict;
 pub static PASSES_SIGNAL_ON: Clause = Clause {
     id: ClauseId("stop.passes-signal-on"),
     level: Level::Should,
-    requirement: "The program that starts the server passes the stop signal on to it.",
+    requirement: "The server ends when the program that was launched to start it gets the stop signal.",
     why: "A supervisor signals the process that it started. Where that is a shell which waits for the server, the shell dies \
           or waits on, and the server never hears of it: it is orphaned with the port, or killed after a minute. The cure \
           is exec as the script's last line, or a trap that passes the signal on.",
