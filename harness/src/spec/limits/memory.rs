@@ -76,7 +76,7 @@ fn memory_does_not_grow(scenario: &Scenario, trace: &Trace) -> Verdict {
                     format!("{over}: {}", in_words(&sizes, |process| process.rss_kib)),
                 ));
             }
-            if let Some(each) = grows_in_addresses(&sizes, least_kib(trace)) {
+            if let Some(each) = grows_in_addresses(&sizes) {
                 return Err(Verdict::missing(
                     "the address space comes to rest after a few clients",
                     format!(
@@ -110,13 +110,14 @@ fn grows_in_memory(sizes: &[Sized<'_>]) -> bool {
 /// KiB of address space for each client, if three batches of different sizes added as much for each of their clients:
 /// stacks of threads that have ended, and mappings that nobody touches. Besides, glibc and other allocators reserve arenas
 /// of 64 MiB; they alone are no growth. A pool that still grows has more threads.
-fn grows_in_addresses(sizes: &[Sized<'_>], least_kib: u64) -> Option<u64> {
+fn grows_in_addresses(sizes: &[Sized<'_>]) -> Option<u64> {
     const ARENA_KIB: u64 = 64 << 10;
     /// What a heap may grow by meanwhile.
     const NOISE_KIB: u64 = 512;
+    /// Stacks of threads are larger, and what one client leaves in a heap is smaller.
+    const LEAST_KIB: u64 = 64;
     let batches: Vec<(u64, u64)> = added(sizes, |process| process.vm_kib).collect();
-    let came = batches.iter().all(|(visits, _)| *visits > 0);
-    let differ = came && batches.len() >= 3 && batches.windows(2).all(|pair| pair[0].0 != pair[1].0);
+    let differ = batches.len() >= 3 && batches.windows(2).all(|pair| pair[0].0 != pair[1].0);
     if !differ || sizes.last()?.1.threads > sizes.first()?.1.threads {
         return None;
     }
@@ -126,19 +127,12 @@ fn grows_in_addresses(sizes: &[Sized<'_>], least_kib: u64) -> Option<u64> {
     }
     let (visits, first) = batches[0];
     let candidates = (0..=first / ARENA_KIB).filter_map(|n| (first - n * ARENA_KIB).checked_div(visits));
-    candidates.filter(|each| *each >= least_kib).find(|each| {
+    candidates.filter(|each| *each >= LEAST_KIB).find(|each| {
         batches.iter().all(|&(visits, kib)| {
             let owed = visits * each;
             kib + NOISE_KIB >= owed && besides_arenas(kib.abs_diff(owed)) <= NOISE_KIB
         })
     })
-}
-
-/// KiB for each client that are no noise: more than one client leaves in a heap. What a thread leaves for a collector of
-/// garbage may be more; its stack is more still.
-fn least_kib(trace: &Trace) -> u64 {
-    let threads = trace.circumstances.profile.as_ref().is_some_and(|profile| profile.model == Model::Threads);
-    if threads { 256 } else { 64 }
 }
 
 fn living(look: &Look, pid: i32) -> Option<&Process> {
