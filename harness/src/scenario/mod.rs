@@ -232,7 +232,7 @@ pub enum Condition {
     Stopped(Who),
     /// A line of output announces readiness (`ready_within`).
     Announced(Instance),
-    /// No process of the target runs, and nothing is in its queues (`settle_within`).
+    /// No process of the target runs, and nothing is in its queues but what is left there (`settle_within`).
     Still,
 }
 

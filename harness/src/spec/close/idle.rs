@@ -55,7 +55,7 @@ fn pause_is_no_end(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let pause = pause(trace)?;
         let expected = format!("the connection of {} lasts while it says nothing", pause.client);
-        if pause.fate != Fate::Done {
+        if pause.fate == Fate::Ended {
             return Err(Verdict::seen(expected, format!("it ended after {}", millis(pause.took_us))));
         }
         trace.all_served(&scenario.clients())?;

@@ -122,7 +122,7 @@ fn flood(profile: &Profile) -> BoxedStrategy<Scenario> {
 
 /// Some clients are served and stay; more come; the first ones leave, and the others' turn comes.
 fn more_than_there_is_room_for(profile: &Profile) -> BoxedStrategy<Scenario> {
-    let clients = profile.crowd.max(profile.clients).max(2);
+    let clients = profile.crowd.max(2);
     let (held, more) = match profile.client_limit {
         Some(limit) => (limit.max(1), 2),
         None if !profile.concurrent => (1, (clients - 1).min(3)),

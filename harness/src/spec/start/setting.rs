@@ -9,7 +9,7 @@ use crate::scenario::{
     Act, Client, Condition, Cwd, Instance, Payload, Resource, Scenario, Setting, Sig, Stdio, Step, To, Who,
 };
 use crate::spec::start::{FIRST, SECOND, each, left_alone, visit};
-use crate::trace::query::{applies, count, judge, witness};
+use crate::trace::query::{count, judge, witness};
 use crate::trace::{Acted, Fate, Look, Span, Trace, What};
 use crate::verdict::Verdict;
 
@@ -203,7 +203,8 @@ fn serves_without_directory(scenario: &Scenario, trace: &Trace) -> Verdict {
         if let Err(Verdict::Fail(_)) = found
             && may_need_a_file(trace, usual)
         {
-            applies(false, "it is run by a program that may need its directory to start")?;
+            let why = "it is run by a program that may need its directory to start";
+            return Err(Verdict::NotApplicable(why.into()));
         }
         found?;
         trace.lives(SECOND, "the server lives when its working directory was removed")?;

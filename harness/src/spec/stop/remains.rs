@@ -100,8 +100,10 @@ fn beside_a_crowd(profile: &Profile) -> BoxedStrategy<Scenario> {
         let one = Who::Serving(Client(0));
         steps.extend([Step::Signal(one, Sig::Stop), Step::Await(Condition::Stopped(one))]);
         // Whoever is told of it waits for children now, or when the child of one who leaves has ended.
-        steps.extend((crowd > 1).then_some(act(crowd - 1, Act::Close)));
-        steps.extend([Step::Await(Condition::Still), Step::Signal(one, Sig::Cont)]);
+        if crowd > 1 {
+            steps.extend([act(1, Act::Close), Step::Await(Condition::ServerOfGone(Client(1)))]);
+        }
+        steps.push(Step::Signal(one, Sig::Cont));
     }
     steps.extend(ending(profile, FIRST, Sig::Stopping));
     let gone = Step::Await(Condition::Gone(FIRST));

@@ -9,17 +9,29 @@ use crate::error::{Attempt, Error};
 use crate::limits::Limits;
 use crate::observe::States;
 use crate::scenario::{Condition, Facet, Instance, Who};
-use crate::trace::{Look, State, What};
+use crate::trace::{Look, Socket, State, What};
 use crate::world::live::drive::Starving;
 use crate::world::live::enactor::Enactor;
 
 /// Looks that must agree before the target counts as quiet, and the time between them.
 const QUIET_LOOKS: u32 = 3;
 pub(super) const QUIET_PAUSE: Duration = Duration::from_millis(10);
+/// This part of the time for settling, an idle target leaves what waits in a queue where it is: then it stays there.
+const LEFT_DIVISOR: u32 = 8;
 /// Pauses between two looks for a condition: this part of the time that it has been waited for, within bounds.
 const PAUSE_DIVISOR: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_micros(250);
 const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// What two looks at a target at rest have in common.
+#[derive(Debug, PartialEq, Eq)]
+struct Stillness {
+    cpu_ns: u64,
+    delay_ns: u64,
+    processes: usize,
+    /// Clients in the accept queue, and bytes in the queues of the connections.
+    queued: u64,
+}
 
 impl Enactor<'_> {
     /// Waits until the condition holds or its deadline has passed, then looks.
@@ -193,24 +205,32 @@ impl Enactor<'_> {
 
     /// Waits until nothing moves, or the deadline has passed, then looks.
     pub(super) fn wait_for_quiet(&mut self) -> Result<(), Error> {
-        let quiet = self.falls_quiet()?;
+        let quiet = self.falls_quiet(false)?;
         let look = self.look()?;
         self.tell(What::Looked { mark: false, quiet: Some(quiet), look });
         Ok(())
     }
 
-    /// Waits until nothing moves; not if the deadline has passed first.
-    fn falls_quiet(&mut self) -> Result<bool, Error> {
+    /// Waits until nothing moves; not if the deadline has passed first. In the queues there is nothing then, or what the
+    /// target `may_leave` there: a client for whom there is no place, bytes that nobody reads.
+    fn falls_quiet(&mut self, may_leave: bool) -> Result<bool, Error> {
         let own = self.clock.own();
         let starving = Starving::begin(own);
         let mut before = None;
         let mut agreed = 0;
+        let mut since = own;
         loop {
             self.pump()?;
             let now = self.stillness()?;
-            agreed = if now.is_some() && now == before { agreed + 1 } else { 0 };
+            if now.is_some() && now == before {
+                agreed += 1;
+            } else {
+                (agreed, since) = (0, self.clock.own());
+            }
+            let empty = now.as_ref().is_some_and(|now| now.queued == 0);
             before = now;
-            if agreed + 1 >= QUIET_LOOKS {
+            let left = self.clock.own().saturating_sub(since) >= self.limits.settle_within / LEFT_DIVISOR;
+            if agreed + 1 >= QUIET_LOOKS && (empty || (may_leave && left)) {
                 return Ok(true);
             }
             if self.clock.own().saturating_sub(own) >= self.limits.settle_within || starving.has_lasted(self)
@@ -224,25 +244,27 @@ impl Enactor<'_> {
     /// Waits for [`Condition::Still`], which is no look: those are counted.
     fn wait_until_still(&mut self) -> Result<(), Error> {
         let began = Instant::now();
-        let met = self.falls_quiet()?;
+        let met = self.falls_quiet(true)?;
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let look = self.look()?;
         self.tell(What::Awaited { condition: Condition::Still, met, took_us, look });
         Ok(())
     }
 
-    /// The target's use of the CPU, if none of its tasks could run and its queues are empty.
-    fn stillness(&mut self) -> Result<Option<(u64, u64, usize)>, Error> {
+    /// How the target rests, if none of its tasks could run.
+    fn stillness(&mut self) -> Result<Option<Stillness>, Error> {
         let port = self.address.port();
         let rows = self.observer.sockets().tcp(States::ALL)?;
-        let empty = rows.iter().filter(|row| row.local.port() == port).all(|row| {
-            row.receive_queue == 0
-                && (row.send_queue == 0 || matches!(row.state, State::Listen | State::TimeWait))
-        });
-        let look = self.glance()?;
+        let waits_in = |row: &Socket| {
+            let holds_unsent = !matches!(row.state, State::Listen | State::TimeWait);
+            u64::from(row.receive_queue) + if holds_unsent { u64::from(row.send_queue) } else { 0 }
+        };
+        let queued = rows.iter().filter(|row| row.local.port() == port).map(waits_in).sum();
+        let processes = self.glance()?.processes.len();
         let still = self.observer.busy() == 0;
         let usage = self.observer.usage();
-        Ok((empty && still).then_some((usage.cpu_ns, usage.delay_ns, look.processes.len())))
+        let stillness = Stillness { cpu_ns: usage.cpu_ns, delay_ns: usage.delay_ns, processes, queued };
+        Ok(still.then_some(stillness))
     }
 
     /// Says that time said nothing, and how much CPU the target used so far.
