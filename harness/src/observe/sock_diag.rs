@@ -1,7 +1,7 @@
 //! sock_diag(7): a request for all TCP sockets in some states, and the rows that answer it.
 //!
 //! Two requests and one answer of fixed layout are all that is needed, so no library of messages is: those for netlink
-//! cost whoever compiles this crate more than anything else in it.
+//! are many, and whoever has this crate as a dependency of tests would compile them all.
 //!
 //! # References
 //! sock_diag(7), netlink(7); `linux/inet_diag.h` and `linux/netlink.h` for the layouts

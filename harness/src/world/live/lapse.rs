@@ -71,9 +71,9 @@ impl Enactor<'_> {
     /// of io_uring(7), the kernel lets go of it a little after the process has ended, and no server can hasten that.
     pub(super) fn see_listeners_let_go(&mut self) -> Result<(), Error> {
         let began = Instant::now();
-        while !self.launches.is_empty() && began.elapsed() < LETTING_GO && self.listeners()? > 0 {
-            let held = self.look()?.listeners(self.address.port()).count();
-            if self.listeners()? <= held {
+        while !self.launches.is_empty() && began.elapsed() < LETTING_GO {
+            let listeners = self.listeners()?;
+            if listeners == 0 || listeners <= self.look()?.listeners(self.address.port()).count() {
                 break;
             }
             self.nap(QUIET_PAUSE)?;
