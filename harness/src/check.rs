@@ -127,9 +127,9 @@ impl Check {
         self
     }
 
-    /// Servers launched side by side, 1 to 1024.
+    /// Servers launched side by side, 1 to 1024; as many as keep the CPUs busy if it is not said.
     pub fn jobs(mut self, jobs: usize) -> Self {
-        self.options.jobs = jobs;
+        self.options.jobs = Some(jobs);
         self
     }
 
@@ -197,7 +197,7 @@ impl Check {
         if !(1..=4096).contains(clients) {
             return Err(CheckError::OutOfRange("clients: expected 1 to 4096"));
         }
-        if !(1..=1024).contains(jobs) {
+        if jobs.is_some_and(|jobs| !(1..=1024).contains(&jobs)) {
             return Err(CheckError::OutOfRange("jobs: expected 1 to 1024"));
         }
         if time.is_some_and(|time| time.is_zero()) {

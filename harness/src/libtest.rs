@@ -93,7 +93,7 @@ fn tests(check: Check, style: Style, arguments: &Arguments) -> Result<u8, CheckE
         check.options.only = chosen.iter().map(|clause| clause.id.to_string()).collect();
     }
     if let Some(threads) = arguments.test_threads {
-        check.options.jobs = threads.clamp(1, 1024);
+        check.options.jobs = Some(threads.clamp(1, 1024));
     }
     let shared = Arc::new(Shared { check, style, chosen, ran: OnceLock::new() });
     let trials = clauses.into_iter().map(|clause| {

@@ -1,5 +1,6 @@
 //! What a run will try: the clauses that were asked for and apply, each with its scenarios.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use glob::Pattern;
@@ -33,8 +34,8 @@ pub struct Options {
     pub crowd: u32,
     /// Decides every generated scenario.
     pub seed: u64,
-    /// Enactments at once.
-    pub jobs: usize,
+    /// Enactments at once; as many as keep the CPUs busy if it is not said.
+    pub jobs: Option<usize>,
     /// Wall-clock time after which no further scenario is begun.
     pub time: Option<Duration>,
     /// How long to look for a smaller scenario for each failed clause.
@@ -57,7 +58,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             only: Vec::new(),
             skip: Vec::new(),
@@ -66,7 +66,7 @@ impl Default for Options {
             clients: 20,
             crowd: 72,
             seed: 1,
-            jobs: 2 * cores,
+            jobs: None,
             time: None,
             shrink_within: Duration::from_secs(5),
             timeout_scale: 1.0,
@@ -99,6 +99,16 @@ impl Options {
             stop_within: self.stop_within.unwrap_or(usual.stop_within),
             ..usual
         }
+    }
+
+    /// Enactments at once: two for each CPU, and up to eight where they mostly wait.
+    #[must_use]
+    pub fn at_once(&self) -> RangeInclusive<usize> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.map_or(2 * cores..=8 * cores, |jobs| {
+            let jobs = jobs.max(1);
+            jobs..=jobs
+        })
     }
 
     /// Whether a clause was asked for.

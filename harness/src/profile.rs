@@ -86,6 +86,9 @@ pub struct Profile {
     pub descriptors: u32,
     /// How long the baseline's launch took to listen, microseconds.
     pub ready_us: u64,
+    /// How long the quickest reply of the baseline took, microseconds.
+    #[serde(default)]
+    pub reply_us: u64,
     /// How much is tried: sizes and counts that a clause may scale.
     pub effort: Effort,
 }
@@ -152,6 +155,7 @@ impl Profile {
             restless: false,
             descriptors: 5,
             ready_us: 2000,
+            reply_us: 100,
             effort: Effort::Default,
         }
     }

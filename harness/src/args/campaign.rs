@@ -36,8 +36,7 @@ pub fn campaign(
         clients: *args.clients.end(),
         crowd: *args.clients.end(),
         seed: args.seed,
-        // More than a check has: cases come without end, and most of them wait now and then.
-        jobs: args.server.jobs.unwrap_or(defaults.jobs * 3 / 2),
+        jobs: args.server.jobs,
         time,
         shrink_within: args.shrink_within,
         timeout_scale: args.server.timeout_scale,

@@ -113,7 +113,7 @@ impl CheckOptions {
                 clients: args.clients.unwrap_or(defaults.clients),
                 crowd: args.clients.unwrap_or(defaults.crowd),
                 seed: args.seed,
-                jobs: args.jobs.unwrap_or(defaults.jobs),
+                jobs: args.jobs,
                 time: args.time,
                 shrink_within: defaults.shrink_within,
                 timeout_scale: args.timeout_scale,

@@ -54,7 +54,7 @@ fn everything_can_be_said() {
     assert_eq!(options.only, ["reap.*", "fork"]);
     assert_eq!(options.skip, ["*.value"]);
     assert_eq!((options.level, options.effort, decided.strict), (Level::Should, Effort::Thorough, true));
-    assert_eq!((options.clients, options.seed, options.jobs), (40, 9, 3));
+    assert_eq!((options.clients, options.seed, options.jobs), (40, 9, Some(3)));
     assert_eq!((options.time, options.timeout_scale), (Some(Duration::from_secs(120)), 2.5));
     assert_eq!((options.isolation, decided.require), (Some(Isolation::NoProc), Some(Isolation::Full)));
     assert_eq!(decided.command.argv, ["sh", "-c", "true"]);

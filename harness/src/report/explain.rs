@@ -76,6 +76,7 @@ fn assumed(needs: &[Need]) -> Profile {
         restless: false,
         descriptors: 4,
         ready_us: 1000,
+        reply_us: 100,
         effort: Effort::Quick,
     }
 }

@@ -22,8 +22,8 @@ use crate::plan::Options;
 pub fn inapplicable(command: &TargetCommand, options: &Options) -> Result<Vec<(ClauseId, String)>, Error> {
     let (workers, host) = workers(options.isolation)?;
     let stop = AtomicBool::new(false);
-    Pool::with(&workers, &stop, 1, |pool| {
-        let run = Run { source: &workers, stop: &stop, pool, host, options, began: Instant::now() };
+    Pool::with(&workers, &stop, 1..=1, |pool| {
+        let run = Run { pool, host, options, began: Instant::now() };
         let Some((Baseline::Serves(profile), _, target)) = run.baseline(command)? else {
             return Ok(Vec::new());
         };

@@ -231,6 +231,8 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
         What::Awaited { condition: Condition::Listening(_), took_us, .. } => Some(*took_us),
         _ => None,
     });
+    let replies =
+        trace.all_acts().filter(|acted| matches!(acted.act, Act::Exchange(_)) && acted.fate == Fate::Done);
     Profile {
         model,
         processes_per_connection: if forks { u32::try_from(grown / 2).unwrap_or(u32::MAX).max(1) } else { 0 },
@@ -252,6 +254,7 @@ fn profile(target: &TargetCommand, options: &Options, trace: &Trace) -> Profile 
         restless: !quiet,
         descriptors: acceptor.map_or(0, |process| u32::try_from(process.fds.len()).unwrap_or(u32::MAX)),
         ready_us: ready_us.unwrap_or(0),
+        reply_us: replies.map(|acted| acted.took_us).min().unwrap_or(0),
         effort: options.effort,
     }
 }

@@ -22,6 +22,7 @@ mod cases;
 mod conclude;
 mod expect;
 pub mod fuzz;
+mod load;
 mod outcomes;
 mod pace;
 mod pool;
@@ -45,10 +46,6 @@ use pace::Pace;
 use pool::{Pool, Source};
 use second_look::Looked;
 use workers::workers;
-
-/// What is enacted at once, for each job, where most of the time is patience and not work: when clauses are looked at
-/// again, and when the server leaves many clients without an answer.
-const WAITING_AT_ONCE: usize = 3;
 
 /// What a run tells while it goes on.
 #[derive(Clone, Copy, Debug)]
@@ -148,8 +145,8 @@ fn check_in(
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report, Error> {
     let began = Instant::now();
-    let mut report = Pool::widening(source, stop, options.jobs, WAITING_AT_ONCE, |pool| {
-        Run { source, stop, pool, host, options, began }.phases(command, tell)
+    let mut report = Pool::with(source, stop, options.at_once(), |pool| {
+        Run { pool, host, options, began }.phases(command, tell)
     })?;
     report.duration = began.elapsed();
     report.interrupted = stop.load(Ordering::Relaxed);
@@ -159,8 +156,6 @@ fn check_in(
 
 /// A run under way.
 struct Run<'a> {
-    source: &'a dyn Source,
-    stop: &'a AtomicBool,
     pool: &'a Pool<'a>,
     host: Host,
     options: &'a Options,
@@ -281,7 +276,6 @@ impl Run<'_> {
             }
             tell(Progress::Enacted { done, of: works.len() });
             concluded.enacted(&works[index], tallies, tell);
-            self.pool.widen(pace.is_idle());
             self.options.time.is_none_or(|time| self.began.elapsed() < time)
         });
         enacted

@@ -8,14 +8,12 @@ use crate::trace::{Trace, What};
 
 /// Enactments in which something was left behind, before those that follow wait less for it.
 const ENOUGH: u32 = 2;
-/// Enactments in which a deadline passed, before more are enacted at once.
-const IDLE: u32 = 8;
 /// Clauses that a server has failed by what it owes, before it is waited for no longer than usual.
 const HOPELESS: u32 = 10;
 /// How much less.
 const HURRY: f64 = 0.25;
 /// How long a second look at one clause may last, about.
-const SECOND_LOOK: Duration = Duration::from_secs(60);
+const SECOND_LOOK: Duration = Duration::from_secs(30);
 
 /// The bounds for a server that took so long to listen at its first start: it gets ten times as long for another, within
 /// the usual. Where none comes, as with a port that is none, that is waited for again and again.
@@ -31,22 +29,16 @@ pub(super) struct Pace {
     usual: Limits,
     hurried: Limits,
     left_behind: AtomicU32,
-    missed: AtomicU32,
 }
 
 impl Pace {
     pub(super) fn new(usual: Limits) -> Self {
         let hurried = Limits { settle_within: usual.settle_within.mul_f64(HURRY), ..usual.clone() };
-        Self { usual, hurried, left_behind: AtomicU32::new(0), missed: AtomicU32::new(0) }
+        Self { usual, hurried, left_behind: AtomicU32::new(0) }
     }
 
     pub(super) fn limits(&self) -> &Limits {
         if self.left_behind.load(Ordering::Relaxed) < ENOUGH { &self.usual } else { &self.hurried }
-    }
-
-    /// Whether so much was waited for in vain that the CPUs idle: then more can be enacted at once.
-    pub(super) fn is_idle(&self) -> bool {
-        self.missed.load(Ordering::Relaxed) >= IDLE
     }
 
     pub(super) fn learn(&self, trace: &Trace) {
@@ -54,9 +46,6 @@ impl Pace {
             |what: &What| matches!(what, What::Awaited { condition, met: false, .. } if condition.lingers());
         if trace.events.iter().any(|event| lingers(&event.what)) {
             self.left_behind.fetch_add(1, Ordering::Relaxed);
-        }
-        if trace.events.iter().any(|event| event.what.is_missed()) {
-            self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -68,7 +57,7 @@ pub(super) struct Patience {
     usual: Limits,
     missing: AtomicU32,
     late: AtomicBool,
-    /// After so long a smaller scenario is no longer asked to confirm the failure, and lateness is no longer told from
+    /// After so long, a smaller scenario is no longer asked to confirm the failure, and lateness is no longer told from
     /// absence by further trials than one.
     pub(super) second_look: Duration,
 }
@@ -162,16 +151,5 @@ mod tests {
         assert_eq!(patience.limits().reply_within, usual.reply_within);
         patience.was_late();
         assert_eq!(patience.limits(), usual.patient());
-    }
-
-    #[test]
-    fn more_is_enacted_at_once_where_deadlines_pass_in_many_enactments() {
-        let pace = Pace::new(Limits::default());
-        let missed = Build::served().awaited(Condition::Still, false, serving()).trace();
-        for _ in 0..IDLE {
-            assert!(!pace.is_idle());
-            pace.learn(&missed);
-        }
-        assert!(pace.is_idle());
     }
 }

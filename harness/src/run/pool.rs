@@ -1,6 +1,7 @@
 //! A few worlds side by side, each with a thread that hands it one job after another.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::run::load::{Load, width};
 use crate::world::World;
 
 /// How often a run looks whether it is to stop.
@@ -25,7 +27,7 @@ pub(super) trait Source: Sync {
 pub(super) struct Pool<'a> {
     source: &'a dyn Source,
     stop: &'a AtomicBool,
-    threads: usize,
+    at_once: RangeInclusive<usize>,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -43,27 +45,17 @@ struct Waiting {
 }
 
 impl<'a> Pool<'a> {
-    /// Runs `body` beside `threads` threads, each with a world of its own; all end when `body` does.
+    /// Runs `body` beside threads, each with a world of its own; all end when `body` does. So many jobs are done at once,
+    /// the more the more the CPUs idle.
     pub(super) fn with<T>(
         source: &'a dyn Source,
         stop: &'a AtomicBool,
-        threads: usize,
+        at_once: RangeInclusive<usize>,
         body: impl FnOnce(&Self) -> T,
     ) -> T {
-        Self::widening(source, stop, threads, 1, body)
-    }
-
-    /// The same, with so many times as many once it is [widened](Pool::widen).
-    pub(super) fn widening<T>(
-        source: &'a dyn Source,
-        stop: &'a AtomicBool,
-        threads: usize,
-        times: usize,
-        body: impl FnOnce(&Self) -> T,
-    ) -> T {
-        let (width, threads) = (threads.max(1), threads.max(1) * times);
+        let (width, threads) = (*at_once.start(), *at_once.end());
         let waiting = Mutex::new(Waiting { width, ..Waiting::default() });
-        let pool = Self { source, stop, threads, waiting, changed: Condvar::new() };
+        let pool = Self { source, stop, at_once, waiting, changed: Condvar::new() };
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| pool.serve());
@@ -87,8 +79,9 @@ impl<'a> Pool<'a> {
         let (sender, results) = mpsc::channel();
         let mut jobs = jobs.into_iter().enumerate();
         let mut left = 0;
+        let mut load = Load::begin();
         loop {
-            let width = self.lock().width;
+            let width = self.adapt(load.idle());
             for (index, job) in jobs.by_ref().take((2 * width).saturating_sub(left)) {
                 let sender = sender.clone();
                 left += 1;
@@ -119,12 +112,14 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Lets all threads work from now on, if that is wanted.
-    pub(super) fn widen(&self, wanted: bool) {
-        if wanted {
-            self.lock().width = self.threads;
+    /// Lets more or fewer jobs be done at once, where that part of the CPUs idles. Returns how many are.
+    fn adapt(&self, idle: Option<f64>) -> usize {
+        let mut waiting = self.lock();
+        if let Some(idle) = idle {
+            waiting.width = width(waiting.width, &self.at_once, idle);
             self.changed.notify_all();
         }
+        waiting.width
     }
 
     fn push(&self, job: Job) {

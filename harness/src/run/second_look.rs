@@ -10,10 +10,9 @@ use crate::profile::Profile;
 use crate::run::cases::{Doubt, Tally};
 use crate::run::conclude::Conclusions;
 use crate::run::pace::Patience;
-use crate::run::pool::Pool;
 use crate::run::root::ROOTS;
 use crate::run::settle::{Settled, Settler};
-use crate::run::{Progress, Run, WAITING_AT_ONCE};
+use crate::run::{Progress, Run};
 use crate::trace::Trace;
 
 /// What needs a second look.
@@ -116,19 +115,16 @@ impl Run<'_> {
                 }
             }
         });
-        let at_once = (self.options.jobs * WAITING_AT_ONCE).min(indexes.len());
         let mut failures = Vec::new();
-        Pool::with(self.source, self.stop, at_once, |pool| {
-            pool.each(jobs, |at, result| {
-                let settled = result.unwrap_or_else(|error| Settled {
-                    finding: Finding::Broken(error.in_full()),
-                    counterexample: None,
-                });
-                failures.extend(settled.counterexample.clone());
-                tell(Progress::Settled(looked.plan[indexes[at]].clause.id, settled.finding.status()));
-                concluded.settled(indexes[at], &looked.tallies[indexes[at]], settled, tell);
-                true
-            })
+        self.pool.each(jobs, |at, result| {
+            let settled = result.unwrap_or_else(|error| Settled {
+                finding: Finding::Broken(error.in_full()),
+                counterexample: None,
+            });
+            failures.extend(settled.counterexample.clone());
+            tell(Progress::Settled(looked.plan[indexes[at]].clause.id, settled.finding.status()));
+            concluded.settled(indexes[at], &looked.tallies[indexes[at]], settled, tell);
+            true
         });
         failures
     }

@@ -108,8 +108,12 @@ impl Settler<'_> {
             again += 1;
             let (verdict, trace) = self.enact(world, &failure.scenario, &limits)?;
             passed |= matches!(verdict, Verdict::Pass(_));
+            let came_late = passed && is_late(&trace, self.patience.usual());
             if let Some(confirmed) = confirmed(&failure.scenario, verdict, trace) {
                 return Ok(failed(confirmed, (2, 2 + trial)));
+            }
+            if came_late {
+                break;
             }
         }
         for scenario in self.untried {
@@ -253,6 +257,16 @@ impl Settler<'_> {
         let verdict = (self.clause.check)(scenario, &trace);
         Ok((verdict, trace))
     }
+}
+
+/// Whether something came that would have been missed with these bounds: then that is what was missed before.
+fn is_late(trace: &Trace, usual: &Limits) -> bool {
+    let within = |limit: Duration| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+    trace.events.iter().any(|event| match &event.what {
+        What::Acted(acted) => acted.longest_us > within(usual.reply_within),
+        What::Awaited { met: true, took_us, .. } => *took_us > within(usual.settle_within),
+        _ => false,
+    })
 }
 
 /// The failure, if it is one that counts.

@@ -46,7 +46,7 @@ pub(in crate::run) fn hold(
     stop: &AtomicBool,
     look: &mut dyn FnMut(&HeldCase),
 ) -> Result<Replayed, Error> {
-    let readied = Pool::with(workers, stop, 1, |pool| ready(pool, host, command, case, options))?;
+    let readied = Pool::with(workers, stop, 1..=1, |pool| ready(pool, host, command, case, options))?;
     let Ready { clause, profile, target } = match readied {
         Ok(ready) => ready,
         Err(problem) => return Ok(Replayed::Unknown(problem)),

@@ -142,7 +142,7 @@ pub(super) fn campaign(
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Campaigned, Error> {
     let began = Instant::now();
-    Pool::with(source, stop, campaign.options.jobs, |pool| {
+    Pool::with(source, stop, campaign.options.at_once(), |pool| {
         let learned = learn(pool, command, &campaign.options)?;
         let kernel = nix::sys::utsname::uname().map(|uname| uname.release().to_string_lossy().into_owned());
         let mut result = Campaigned {

@@ -64,7 +64,7 @@ pub(in crate::run) fn replay(
     options: &Options,
     stop: &AtomicBool,
 ) -> Result<Replayed, Error> {
-    Pool::with(source, stop, 1, |pool| {
+    Pool::with(source, stop, 1..=1, |pool| {
         let Ready { clause, profile, target } = match ready(pool, host, command, case, options)? {
             Ok(ready) => ready,
             Err(problem) => return Ok(Replayed::Unknown(problem)),

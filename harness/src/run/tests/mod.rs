@@ -29,7 +29,7 @@ where
 {
     let host = Host { isolation: Isolation::Full, process_limit: true };
     let target = TargetCommand::from_words(["srv", "{port}"]);
-    let options = Options { only: vec!["reap".into()], jobs: 2, ..Options::default() };
+    let options = Options { only: vec!["reap".into()], jobs: Some(2), ..Options::default() };
     check_in(&scripted::Stage(play), host, &target, &options, &AtomicBool::new(false), &mut |_| {})
 }
 

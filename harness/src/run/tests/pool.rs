@@ -36,15 +36,16 @@ fn at_once(pool: &Pool<'_>, jobs: usize, wanted: usize, within: Duration) -> usi
 }
 
 #[test]
-fn a_pool_that_is_widened_does_so_many_times_as_much_at_once() {
+fn a_pool_does_as_much_at_once_as_was_said() {
     let stage = Stage(|_: &Scenario, _: &Limits| Ok(Build::served().trace()));
     let stop = AtomicBool::new(false);
     let (soon, in_time) = (Duration::from_millis(2), Duration::from_secs(20));
-    Pool::widening(&stage, &stop, 2, 3, |pool| {
-        pool.widen(false);
+    Pool::with(&stage, &stop, 2..=2, |pool| {
         assert_eq!(at_once(pool, 20, 2, in_time), 2);
         assert!(at_once(pool, 20, 3, soon) <= 2);
-        pool.widen(true);
-        assert_eq!(at_once(pool, 20, 6, in_time), 6);
+    });
+    Pool::with(&stage, &stop, 6..=8, |pool| {
+        assert!(at_once(pool, 20, 6, in_time) >= 6);
+        assert!(at_once(pool, 40, 9, soon) <= 8);
     });
 }

@@ -198,9 +198,10 @@ fn stuck_client_delays_nobody(scenario: &Scenario, trace: &Trace) -> Verdict {
         // The clients of the same step come to its end in any order.
         let visits = |acted: &&Acted| matches!(acted.act, Act::Visit(_));
         let stuck: Vec<_> = trace.all_acts().take_while(|acted| !visits(acted)).filter(is_stuck).collect();
-        let unread: u64 = stuck.iter().map(|acted| acted.sent - acted.received).max().unwrap_or(0);
+        let most = stuck.iter().map(|acted| (acted.sent - acted.received, acted.client)).max();
+        let (unread, client) = most.unwrap_or((0, Client(0)));
         witness(unread >= 32 << 10, "no client had left much unread")?;
-        let context = format!("while {} has left {} unread", stuck[0].client, bytes(unread));
+        let context = format!("while {client} has left {} unread", bytes(unread));
         let others = newcomers(scenario, 0);
         witness(!others.is_empty(), "nobody came besides")?;
         trace.all_served(&others).map_err(|verdict| in_context(verdict, &context))?;

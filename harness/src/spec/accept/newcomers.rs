@@ -25,12 +25,16 @@ pub(super) static NEWCOMER_DELAYS_NOBODY: Clause = Clause {
     check: newcomer_delays_nobody,
 };
 
+/// What all visits may take, microseconds, where there are three replies to each: to the visitor, and to those who stay.
+const VISITING_US: u64 = 10_000_000;
+
 /// Some clients stay, one visitor comes after another, and after each of them all who stay are served again.
 fn one_visitor_after_another(profile: &Profile) -> BoxedStrategy<Scenario> {
     // Where each connection has a task of its own from the start, nobody competes.
     let compete = matches!(profile.model, Model::Prefork | Model::EventLoop | Model::Threads);
-    // More than a byte can number.
-    let visits = if compete { profile.effort.pick(150, 260, 400) } else { 3 };
+    // More than a byte can number, but where each reply takes its time.
+    let in_time = (VISITING_US / 3).checked_div(profile.reply_us).unwrap_or(u64::MAX).max(3);
+    let visits = if compete { profile.effort.pick(150, 260, 400).min(in_time) } else { 3 };
     // A visitor needs a place, too.
     let staying = profile.clients.saturating_sub(1).clamp(1, 8);
     let all = |what: fn(u32) -> Step| Step::Together((0..staying).map(what).collect());

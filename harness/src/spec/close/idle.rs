@@ -9,11 +9,11 @@ use crate::trace::query::{judge, millis};
 use crate::trace::{Acted, Fate, Trace};
 use crate::verdict::Verdict;
 
-/// Who thinks for two seconds is still there.
+/// Who thinks for three seconds is still there.
 pub(super) static PAUSE_IS_NO_END: Clause = Clause {
     id: ClauseId("close.pause-is-no-end"),
     level: Level::Should,
-    requirement: "The server keeps the connection of a client that pauses for two seconds.",
+    requirement: "The server keeps the connection of a client that pauses for three seconds.",
     why: "It is the client who ends a conversation. A timeout for reading that is shorter than a retransmission, a night \
           train's tunnel or a thought cuts off people who did nothing wrong; the cure is minutes in place of seconds, and \
           to count from the last byte.",
@@ -37,7 +37,7 @@ pub(super) static IDLE_CONNECTION_KEPT: Clause = Clause {
 };
 
 const QUICK_MS: u32 = 1600;
-const PAUSE_MS: u32 = 2200;
+const PAUSE_MS: u32 = 3200;
 
 fn paused(ms: u32) -> BoxedStrategy<Scenario> {
     let greet = || act(0, Act::Exchange(Payload::greeting()));

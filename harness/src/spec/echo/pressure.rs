@@ -64,7 +64,7 @@ pub(super) static ZERO_WINDOW: Clause = Clause {
           around EAGAIN, makes a pause of the client into its end or into a spinning server.",
     citations: &["RFC 9293 3.8.6.1", "RFC 1122 4.2.2.17"],
     needs: &[Need::Echo, Need::Lasting],
-    scenarios: stalled,
+    scenarios: shut_for_long,
     check: zero_window,
 };
 
@@ -133,6 +133,20 @@ pub(in crate::spec) fn stalled(profile: &Profile) -> BoxedStrategy<Scenario> {
     Just(Scenario::launched(setting, steps)).boxed()
 }
 
+/// A client that takes nothing for seconds, and then reads on.
+fn shut_for_long(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let setting = Setting { buffers: Some(16_384), ..Setting::default() };
+    let steps = [
+        act(0, Act::Connect(To::Target)),
+        act(0, Act::Stall { max: STALL_MAX }),
+        Step::Pause(profile.effort.pick(1600, 3200, 20_000)),
+        act(0, Act::Read),
+        act(0, Act::Exchange(Payload::greeting())),
+        act(0, Act::Close),
+    ];
+    Just(Scenario::launched(setting, steps)).boxed()
+}
+
 /// What one client does that does not read at first.
 #[derive(Debug)]
 struct StuckLife {
@@ -183,6 +197,14 @@ fn stuck_lives(profile: &Profile) -> Vec<StuckLife> {
                 act(2, Act::ReadToEnd),
                 act(2, Act::Close),
             ],
+            leaves: None,
+        },
+        // What it is owed fits into the buffers of the kernel, so the server may close while it is still on its way.
+        StuckLife {
+            comes: vec![act(7, Act::ReceiveBuffer(4096)), connect(7)],
+            sends: act(7, Act::Send(Payload::of(12_000))),
+            ends: Some(act(7, Act::HalfClose)),
+            reads: vec![act(7, Act::ReadToEnd), act(7, Act::Close)],
             leaves: None,
         },
     ]
