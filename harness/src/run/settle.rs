@@ -52,6 +52,15 @@ pub(super) struct Settled {
     pub(super) counterexample: Option<Counterexample>,
 }
 
+/// What came of a failing scenario that was enacted again.
+#[derive(Debug, Default)]
+struct Again {
+    failures: u32,
+    last: Option<Failure>,
+    /// Whether it passed, with something that came later than it is usually waited for.
+    came_late: bool,
+}
+
 impl Settler<'_> {
     /// Settles a failure: shrinks it, enacts the smallest scenario again, and decides.
     ///
@@ -72,14 +81,18 @@ impl Settler<'_> {
                 break;
             }
             let candidate = smaller.swap_remove(at);
-            let (failures, again) = self.repeat(world, &candidate, kind)?;
-            if let Some(confirmed) = again {
+            let again = self.repeat(world, &candidate, kind)?;
+            if let Some(confirmed) = again.last {
                 if kind == Kind::Missing {
                     self.patience.missed();
                 }
-                return Ok(failed(confirmed, (failures + 1, repeats(kind) + 1)));
+                return Ok(failed(confirmed, (again.failures + 1, repeats(kind) + 1)));
             }
             trials += repeats(kind);
+            if again.came_late {
+                // What was missing in small is late: the whole scenario tells whether it is so there.
+                break;
+            }
         }
         match kind {
             Kind::Seen => Ok(failed(failure, (1, 1 + trials))),
@@ -146,24 +159,19 @@ impl Settler<'_> {
         }
     }
 
-    /// Enacts a failing scenario again. Returns how often it failed, and the last failure.
-    fn repeat(
-        &self,
-        world: &mut dyn World,
-        failure: &Failure,
-        kind: Kind,
-    ) -> Result<(u32, Option<Failure>), Error> {
+    /// Enacts a failing scenario again.
+    fn repeat(&self, world: &mut dyn World, failure: &Failure, kind: Kind) -> Result<Again, Error> {
         let limits = self.limits(kind);
-        let mut failures = 0;
-        let mut last = None;
+        let mut again = Again::default();
         for _ in 0..repeats(kind) {
             let (verdict, trace) = self.enact(world, &failure.scenario, &limits)?;
+            again.came_late |= matches!(verdict, Verdict::Pass(_)) && is_late(&trace, self.patience.usual());
             if let Some(confirmed) = confirmed(&failure.scenario, verdict, trace) {
-                failures += 1;
-                last = Some(confirmed);
+                again.failures += 1;
+                again.last = Some(confirmed);
             }
         }
-        Ok((failures, last))
+        Ok(again)
     }
 
     /// Looks for smaller scenarios that fail in the same way, until none does, or tries or time are used up. Returns the
@@ -259,12 +267,13 @@ impl Settler<'_> {
     }
 }
 
-/// Whether something came that would have been missed with these bounds: then that is what was missed before.
+/// Whether something came that would have been missed with these bounds: then that is what was missed before. A wait for
+/// a condition is told in wall-clock time, which goes on while somebody waits for a CPU.
 fn is_late(trace: &Trace, usual: &Limits) -> bool {
     let within = |limit: Duration| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
     trace.events.iter().any(|event| match &event.what {
         What::Acted(acted) => acted.longest_us > within(usual.reply_within),
-        What::Awaited { met: true, took_us, .. } => *took_us > within(usual.settle_within),
+        What::Awaited { met: true, took_us, .. } => *took_us > within(usual.settle_within * 2),
         _ => false,
     })
 }

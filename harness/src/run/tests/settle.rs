@@ -38,6 +38,11 @@ fn gone() -> Trace {
     Build::served().awaited(Condition::NoZombie, true, serving()).trace()
 }
 
+fn gone_late() -> Trace {
+    let condition = Condition::NoZombie;
+    Build::served().event(What::Awaited { condition, met: true, took_us: 4_000_000, look: serving() }).trace()
+}
+
 fn left() -> Trace {
     Build::served().awaited(Condition::NoZombie, false, serving()).trace()
 }
@@ -117,6 +122,13 @@ fn what_was_late_once_passes_if_it_was_judged_again() {
     assert_eq!(comes_to(&left(), &[nothing, nothing, nothing, nothing, gone]).0, Status::Pass);
     assert_eq!(comes_to(&left(), &[nothing as Play; 5]).0, Status::Inconclusive);
     assert_eq!(comes_to(&left(), &[too_busy as Play; 5]).0, Status::Inconclusive);
+}
+
+#[test]
+fn what_was_seen_to_come_late_is_tried_no_more() {
+    assert_eq!(comes_to(&left(), &[gone_late, gone_late]).0, Status::Pass);
+    assert_eq!(comes_to(&left(), &[gone_late, left]).0, Status::Fail);
+    assert_eq!(comes_to(&left(), &[gone_late, gone, gone_late]).0, Status::Pass);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use proptest::strategy::{BoxedStrategy, Strategy};
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::{Act, Client, Instance, Payload, Resource, Scenario, Setting, Step, To, act};
+use crate::scenario::{
+    Act, Client, Condition, Instance, Payload, Resource, Scenario, Setting, Step, To, act,
+};
 use crate::spec::fork::{made_for, side_by_side, still_look};
 use crate::trace::aftermath::left_working;
 use crate::trace::query::{applies, count, judge, name, witness};
@@ -78,6 +80,8 @@ fn many_inherited(_: &Profile) -> BoxedStrategy<Scenario> {
     let setting =
         Setting { inherited: INHERITED, rlimits: vec![(Resource::Descriptors, 4096)], ..Setting::default() };
     let steps = [
+        // Who cannot wait for its own listener, so numbered, ends before anybody comes.
+        Step::Await(Condition::Still),
         act(0, Act::Connect(To::Target)),
         act(0, Act::Exchange(Payload::greeting())),
         Step::Look,
@@ -223,7 +227,7 @@ fn beyond_1024(scenario: &Scenario, trace: &Trace) -> Verdict {
             Some(exit @ Exit::Signal(_)) => {
                 return Err(Verdict::seen(expected, format!("the server {exit}")));
             }
-            Some(exit @ Exit::Code(_)) if trace.ready(Instance(0)).is_err() => {
+            Some(exit @ Exit::Code(_)) if !trace.all_acts().any(|acted| acted.fate == Fate::Done) => {
                 return Ok(format!("it refuses to start with so many descriptors: {exit}"));
             }
             _ => {}
@@ -349,6 +353,19 @@ mod tests {
     fn neither_is_a_parent_that_has_not_yet_let_go() {
         let verdict = judged(Model::ForkPerConnection, |build| exchanged(build).looked(open()));
         assert!(matches!(verdict, Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn who_ends_before_anybody_came_refuses_and_who_ends_at_the_first_client_crashes() {
+        let setting = Setting { inherited: INHERITED, ..Setting::default() };
+        let connect = Act::Connect(To::Target);
+        let scenario = Scenario::launched(setting, [act(0, connect)]);
+        let came_to = |fate: Fate| {
+            let build = Build::served().acted(0, connect, |acted| acted.fate = fate);
+            beyond_1024(&scenario, &build.exited(0, Exit::Code(1)).trace())
+        };
+        assert!(matches!(came_to(Fate::Refused("ECONNREFUSED".into())), Verdict::Pass(_)));
+        assert!(matches!(came_to(Fate::Done), Verdict::Fail(_)));
     }
 
     #[test]
