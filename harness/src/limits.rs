@@ -84,6 +84,7 @@ impl Limits {
         Self {
             ready_within: twice.ready_within,
             connect_within: twice.connect_within,
+            stop_within: twice.stop_within,
             drain_within: twice.drain_within,
             misses_max: 2,
             ..four_times
