@@ -186,6 +186,7 @@ mod tests {
                 instance: Instance(0),
                 started: 1,
                 state: 'S',
+                ended: None,
                 comm: String::new(),
                 exe: String::new(),
                 threads: 1,

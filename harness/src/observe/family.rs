@@ -106,6 +106,7 @@ mod tests {
             instance: Instance(99),
             started,
             state: 'S',
+            ended: None,
             comm: String::new(),
             exe: String::new(),
             threads: 1,

@@ -18,6 +18,8 @@ pub(super) struct Stat {
     pub(super) started: u64,
     pub(super) vm_bytes: u64,
     pub(super) rss_pages: u64,
+    /// As waitpid(2) would tell it; 0 as long as the process lives.
+    pub(super) wait_status: i32,
 }
 
 /// Parses `/proc/PID/stat`; `None` where it is cut short before the start time.
@@ -28,7 +30,7 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
     let comm = String::from_utf8_lossy(text.get(begin..end)?).into_owned();
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
     // Field n of proc_pid_stat(5) is fields[n - 3].
-    let fields: Vec<&str> = rest.split_ascii_whitespace().take(24).collect();
+    let fields: Vec<&str> = rest.split_ascii_whitespace().take(50).collect();
     let number = |n: usize| fields.get(n - 3).and_then(|field| field.parse::<i64>().ok());
     let positive = |n: usize| number(n).and_then(|value| u64::try_from(value).ok());
     Some(Stat {
@@ -40,6 +42,7 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
         started: fields.get(22 - 3)?.parse().ok()?,
         vm_bytes: positive(23).unwrap_or(0),
         rss_pages: positive(24).unwrap_or(0),
+        wait_status: number(52).and_then(|status| i32::try_from(status).ok()).unwrap_or(0),
     })
 }
 
@@ -132,6 +135,7 @@ mod tests {
             started: 98765,
             vm_bytes: 2_494_464,
             rss_pages: 252,
+            wait_status: 0,
         };
         assert_eq!(stat, expected);
     }

@@ -14,7 +14,7 @@ use crate::observe::descriptor;
 use crate::observe::proc_dir::{Found, ProcDir};
 use crate::observe::proc_text::{Stat, Status, parse_schedstat, parse_stat, parse_status};
 use crate::scenario::Instance;
-use crate::trace::Process;
+use crate::trace::{Exit, Process};
 
 /// How much of a process is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,10 @@ fn process(pid: i32, stat: Stat, state: char, usage: Usage) -> Process {
         instance: Instance(0),
         started: stat.started,
         state,
+        ended: (state == 'Z').then(|| match stat.wait_status & 0x7f {
+            0 => Exit::Code((stat.wait_status >> 8) & 0xff),
+            signal => Exit::Signal(signal),
+        }),
         comm: stat.comm,
         exe: String::new(),
         threads: stat.threads,

@@ -186,6 +186,7 @@ pub(crate) fn process(pid: i32, ppid: i32, inodes: &[u64]) -> Process {
         instance: Instance(0),
         started: u64::from(pid.unsigned_abs()),
         state: 'S',
+        ended: None,
         comm: "srv".into(),
         exe: "/bin/srv".into(),
         threads: 1,

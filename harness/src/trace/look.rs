@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::Instance;
+use crate::trace::Exit;
 
 /// What the observers saw at one moment. Pids are those of the target's pid namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Process {
     pub started: u64,
     /// State letter of `/proc/PID/stat`: R, S, D, T, t, Z, X, I.
     pub state: char,
+    /// How it ended, of a zombie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Exit>,
     /// Name of the program, at most 15 bytes.
     pub comm: String,
     /// Path of the executable file, where it can be read.

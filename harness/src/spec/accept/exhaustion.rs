@@ -62,7 +62,12 @@ fn at_the_limit(profile: &Profile) -> BoxedStrategy<Scenario> {
     for n in 0..rounds {
         let each = |act_of: fn() -> Act| (2..2 + round).map(move |client| act(client, act_of()));
         steps.extend(each(|| Act::Dial(To::Target)));
-        steps.push(if n + 1 == rounds { Step::Watch(60, 2) } else { Step::Watch(25, 1) });
+        if n + 1 == rounds {
+            // Who gives up does so after some tries.
+            steps.extend([Step::Watch(60, 2), Step::Pause(profile.effort.pick(100, 600, 3000))]);
+        } else {
+            steps.push(Step::Watch(25, 1));
+        }
         steps.push(Step::Together(each(|| Act::Close).collect()));
     }
     steps.push(Step::Limit(who, Resource::Descriptors, Amount::Original));

@@ -108,8 +108,30 @@ pub(in crate::spec) fn leave_while_it_sends(profile: &Profile) -> BoxedStrategy<
     steps.extend([act(4, Act::Connect(To::Target)), act(4, Act::Send(Payload::of(49_600)))]);
     // Quiet it will not be: what is owed stays in the queues.
     steps.extend([act(4, Act::HalfClose), Step::Pause(60), act(4, Act::Reset)]);
-    steps.extend([Step::Quiet, visit(100), visit(101), Step::Await(Condition::Back(Facet::Connections))]);
+    steps.push(Step::Quiet);
+    steps.extend(stuck_resets(profile, 36));
+    // Who comes later exchanges twice: a server may be broken by what it counts when a client has been served.
+    steps.extend(come(100));
+    steps.extend([
+        act(100, Act::Exchange(Payload::greeting())),
+        act(100, Act::HalfClose),
+        act(100, Act::ReadToEnd),
+    ]);
+    steps.extend([visit(101), visit(102), Step::Await(Condition::Back(Facet::Connections))]);
     Just(Scenario::launched(setting, steps)).boxed()
+}
+
+/// So many clients who are owed what they do not read, and reset: more than there are threads in a small pool.
+pub(in crate::spec) fn stuck_resets(profile: &Profile, many: u32) -> Vec<Step> {
+    let at_once = if profile.concurrent {
+        profile.clients.min(profile.backlog.saturating_add(1)).clamp(1, 12)
+    } else {
+        1
+    };
+    let many = if profile.concurrent { many } else { many / 6 };
+    let each = |what: Act| Step::Together((10..10 + at_once).map(|client| act(client, what)).collect());
+    let group = [each(Act::Connect(To::Target)), each(Act::Send(Payload::of(100_000))), each(Act::Reset)];
+    std::iter::repeat_n(group, many.div_ceil(at_once) as usize).flatten().collect()
 }
 
 /// A client that is there sends to a stopped server, half-closes and resets. The kernel keeps what was sent for the server

@@ -10,7 +10,7 @@ mod half;
 mod idle;
 mod orderly;
 
-pub(in crate::spec) use abrupt::{leave_while_it_sends, reset_before_the_answer};
+pub(in crate::spec) use abrupt::{leave_while_it_sends, reset_before_the_answer, stuck_resets};
 
 /// The family, in the order in which it is told.
 pub const CLAUSES: &[&Clause] = &[

@@ -6,7 +6,9 @@ use proptest::strategy::BoxedStrategy;
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
 use crate::scenario::generate::{fixed, payload};
-use crate::scenario::{Act, Class, Condition, Cut, Instance, Payload, Scenario, Sig, Step, To, Who, act};
+use crate::scenario::{
+    Act, Class, Condition, Cut, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
+};
 use crate::spec::echo::bytes::all_back;
 use crate::spec::echo::text::own;
 use crate::trace::aftermath::left_working;
@@ -180,11 +182,18 @@ fn data_and_end(profile: &Profile) -> BoxedStrategy<Scenario> {
                 act(1, Act::Send(payload)),
                 act(1, Act::HalfClose),
             ]);
+            // More than is read in one turn.
+            steps.extend([act(3, Act::Connect(To::Target)), act(3, Act::Send(Payload::of(150_000)))]);
+            steps.push(act(3, Act::HalfClose));
             steps.push(Step::Signal(tree, Sig::Cont));
-            steps.extend((0..2).flat_map(|client| [act(client, Act::ReadToEnd), act(client, Act::Close)]));
+            steps.extend(
+                [0, 1, 3]
+                    .into_iter()
+                    .flat_map(|client| [act(client, Act::ReadToEnd), act(client, Act::Close)]),
+            );
             steps.extend([act(2, Act::Connect(To::Target)), act(2, Act::Send(payload))]);
             steps.extend(end(2));
-            Scenario::served(steps)
+            Scenario::launched(Setting { buffers: Some(400_000), ..Setting::default() }, steps)
         })
         .boxed()
 }

@@ -8,7 +8,11 @@ use proptest::strategy::{BoxedStrategy, Strategy};
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::{Act, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
+use crate::scenario::generate::{come, fixed, visit};
+use crate::scenario::{
+    Act, Client, Condition, Facet, Instance, Payload, Scenario, Setting, Sig, Step, To, Who, act,
+};
+use crate::spec::close::stuck_resets;
 use crate::trace::aftermath::{all_left, left_working};
 use crate::trace::query::{count, judge, witness};
 use crate::trace::{Look, Trace, What};
@@ -20,6 +24,7 @@ mod inherited;
 pub const CLAUSES: &[&Clause] = &[
     &NO_GROWTH,
     &NO_GROWTH_AFTER_RESETS,
+    &NO_GROWTH_AFTER_KILLS,
     &inherited::CHILD_HOLDS_ONLY_ITS_OWN,
     &inherited::CLOSE_ON_EXEC,
     &inherited::BEYOND_1024,
@@ -51,6 +56,19 @@ pub static NO_GROWTH_AFTER_RESETS: Clause = Clause {
     needs: &[Need::Lasting],
     scenarios: resets,
     check: no_growth,
+};
+
+/// Nor with the number of children that were killed.
+pub static NO_GROWTH_AFTER_KILLS: Clause = Clause {
+    id: ClauseId("fd.no-growth-after-kills"),
+    level: Level::Must,
+    requirement: "The server closes what it had opened for a child that was killed.",
+    why: "A parent may hold a pidfd or a pipe for each of its children. Where it closes them only for those that exit, each \
+          crash costs a descriptor, and the service ends long after the crashes did.",
+    citations: &["POSIX.1-2024 close", "pidfd_open(2)", "POSIX.1-2024 waitpid"],
+    needs: &[Need::ForkPerConnection, Need::Echo, Need::Lasting],
+    scenarios: kills,
+    check: no_growth_after_kills,
 };
 
 /// Many clients one after another, with a breath after every third: super-servers may refuse more than 50 a second.
@@ -96,9 +114,29 @@ fn resets(profile: &Profile) -> BoxedStrategy<Scenario> {
     let mut steps: Vec<Step> = (0..3).flat_map(life).collect();
     steps.extend([act(3, Act::Visit(Payload::greeting())), Step::Quiet, Step::Mark]);
     steps.extend((0..clients).flat_map(|n| life(n % 3)));
+    // Where something is left to be sent, another path may be taken.
+    steps.extend(stuck_resets(profile, clients));
     steps.extend([act(4, Act::Visit(Payload::greeting())), Step::Await(Condition::Back(Facet::Connections))]);
     steps.push(Step::Await(Condition::Back(Facet::Descriptors)));
-    Just(Scenario::served(steps)).boxed()
+    Just(Scenario::launched(Setting { buffers: Some(16_384), ..Setting::default() }, steps)).boxed()
+}
+
+/// Clients whose processes are killed, one after another; then one that visits.
+fn kills(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let life = |client: u32| {
+        let [connect, greet] = come(client);
+        [connect, greet, Step::Signal(Who::Serving(Client(client)), Sig::Kill), act(client, Act::Close)]
+    };
+    let mut steps: Vec<Step> = (0..3).flat_map(life).collect();
+    steps.extend([visit(3), Step::Quiet, Step::Mark]);
+    steps.extend((0..profile.effort.pick(10, 14, 200)).flat_map(|n| life(n % 3)));
+    steps.extend([
+        visit(4),
+        Step::Await(Condition::NoZombie),
+        Step::Await(Condition::Back(Facet::Connections)),
+    ]);
+    steps.push(Step::Await(Condition::Back(Facet::Descriptors)));
+    fixed(steps)
 }
 
 /// What there was at the mark and at the end, and how many connections came between.
@@ -134,32 +172,44 @@ pub(in crate::spec) fn growth(trace: &Trace, facet: Facet) -> Result<Growth<'_>,
 
 fn no_growth(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
-        trace.ready(Instance(0))?;
         left_working(scenario)?;
-        all_left(scenario)?;
-        let came = growth(trace, Facet::Descriptors)?;
-        trace.lives(Instance(0), "the server goes on, with as many descriptors as before")?;
-        witness(came.before > 0 && came.after > 0, "the accepting process was not seen at both looks")?;
-        // A pool that settles grows by a few; a leak grows with the clients.
-        if came.grew * 2 >= came.visits && came.grew > 3 {
-            return Err(Verdict::missing(
-                format!("as many descriptors as before {}", count(came.visits, "connection")),
-                format!("{} before, {} after", came.before, came.after),
-            ));
-        }
-        if let Some(counts) = steady_growth(trace, &came) {
-            return Err(Verdict::missing(
-                format!("descriptors come to rest in {}", count(came.visits, "connection")),
-                format!("{} before, {counts} meanwhile, {} after", came.before, came.after),
-            ));
-        }
-        Ok(format!(
-            "{}, {} descriptors before and {} after",
-            count(came.visits, "connection"),
-            came.before,
-            came.after
-        ))
+        grows_by_little(scenario, trace)
     })
+}
+
+fn no_growth_after_kills(scenario: &Scenario, trace: &Trace) -> Verdict {
+    judge(|| {
+        trace.ready(Instance(0))?;
+        witness(!trace.signalled(Sig::Kill).is_empty(), "nobody was killed")?;
+        grows_by_little(scenario, trace)
+    })
+}
+
+fn grows_by_little(scenario: &Scenario, trace: &Trace) -> Result<String, Verdict> {
+    trace.ready(Instance(0))?;
+    all_left(scenario)?;
+    let came = growth(trace, Facet::Descriptors)?;
+    trace.lives(Instance(0), "the server goes on, with as many descriptors as before")?;
+    witness(came.before > 0 && came.after > 0, "the accepting process was not seen at both looks")?;
+    // A pool that settles grows by a few; a leak grows with the clients.
+    if came.grew * 2 >= came.visits && came.grew > 3 {
+        return Err(Verdict::missing(
+            format!("as many descriptors as before {}", count(came.visits, "connection")),
+            format!("{} before, {} after", came.before, came.after),
+        ));
+    }
+    if let Some(counts) = steady_growth(trace, &came) {
+        return Err(Verdict::missing(
+            format!("descriptors come to rest in {}", count(came.visits, "connection")),
+            format!("{} before, {counts} meanwhile, {} after", came.before, came.after),
+        ));
+    }
+    Ok(format!(
+        "{}, {} descriptors before and {} after",
+        count(came.visits, "connection"),
+        came.before,
+        came.after
+    ))
 }
 
 /// The least descriptors seen in each quarter of the looks after the mark, in words, if they grow from each quarter to

@@ -10,6 +10,7 @@ mod exhaustion;
 mod log;
 mod mass_kill;
 mod shape;
+mod status;
 
 pub(in crate::spec) use shape::{made_for, processes, side_by_side, still_look};
 
@@ -17,6 +18,7 @@ pub(in crate::spec) use shape::{made_for, processes, side_by_side, still_look};
 pub const CLAUSES: &[&Clause] = &[
     &shape::PER_CONNECTION,
     &shape::CHILD_EXITS,
+    &status::CHILD_STATUS,
     &shape::CHILD_CLOSES_LISTENER,
     &shape::PARENT_CLOSES_CONNECTION,
     &shape::CHILD_HOLDS_ONE_CONNECTION,

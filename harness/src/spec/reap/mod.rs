@@ -8,10 +8,11 @@ use proptest::strategy::BoxedStrategy;
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
-use crate::scenario::{Act, Condition, Facet, Instance, Payload, Scenario, Step, To, act};
+use crate::scenario::generate::{come, fixed};
+use crate::scenario::{Act, Client, Condition, Facet, Instance, Payload, Scenario, Sig, Step, To, Who, act};
 use crate::spec::fork::side_by_side;
-use crate::trace::Trace;
 use crate::trace::query::{count, judge, name, span, witness};
+use crate::trace::{Look, Trace, What};
 use crate::verdict::Verdict;
 
 mod busy;
@@ -64,7 +65,7 @@ pub static WITHOUT_NEW_CONNECTION: Clause = Clause {
           short timer.",
     citations: &["POSIX.1-2024 waitpid", "signal(7)", "UNP 5.8"],
     needs: &[Need::ForkPerConnection, Need::Lasting],
-    scenarios: side_by_side,
+    scenarios: all_but_the_eldest,
     check: no_zombie_is_left,
 };
 
@@ -103,12 +104,36 @@ fn one_by_one(profile: &Profile) -> BoxedStrategy<Scenario> {
         .boxed()
 }
 
+/// As many as there may be at once; all leave but the first, then that one, too. One of the children was stopped for a
+/// while: it is none of those that have ended.
+fn all_but_the_eldest(profile: &Profile) -> BoxedStrategy<Scenario> {
+    let crowd = if profile.concurrent { profile.clients.max(1) } else { 1 };
+    let mut steps: Vec<Step> = (0..crowd).flat_map(come).collect();
+    if crowd > 3 {
+        let one = Who::Serving(Client(1));
+        steps.extend([Step::Look, Step::Signal(one, Sig::Stop), Step::Await(Condition::Stopped(one))]);
+        // Whoever is told of it waits for children now, or when this one has ended.
+        steps.extend([act(2, Act::Close), Step::Await(Condition::ServerOfGone(Client(2)))]);
+        steps.push(Step::Signal(one, Sig::Cont));
+    }
+    let leave = (1..crowd).filter(|&client| crowd <= 3 || client != 2).map(|client| act(client, Act::Close));
+    steps.extend([Step::Together(leave.collect()), Step::Quiet, Step::Await(Condition::NoZombie)]);
+    steps.extend([act(0, Act::Close), Step::Await(Condition::Back(Facet::Connections))]);
+    steps.extend([Step::Quiet, Step::Await(Condition::NoZombie)]);
+    fixed(steps)
+}
+
 fn no_zombie_is_left(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(Instance(0))?;
         let clients = scenario.clients();
         witness(!clients.is_empty(), "no client came")?;
         no_zombie(trace, "of the last close")?;
+        for event in &trace.events {
+            if let What::Awaited { condition: Condition::NoZombie, met, look, .. } = &event.what {
+                none_left(trace, *met, look, "of the close of all but the first client")?;
+            }
+        }
         Ok(format!("{} left, no zombie", count(clients.len(), "client")))
     })
 }
@@ -121,6 +146,11 @@ pub(in crate::spec) fn no_zombie(trace: &Trace, since: &str) -> Result<(), Verdi
     let (met, look) = trace
         .awaited(Condition::NoZombie)
         .ok_or_else(|| Verdict::Inconclusive("nobody waited for the zombies to go".into()))?;
+    none_left(trace, met, look, since)
+}
+
+/// Ends the check if there were zombies when they had been waited for in vain.
+fn none_left(trace: &Trace, met: bool, look: &Look, since: &str) -> Result<(), Verdict> {
     let zombies: Vec<_> = trace.new_zombies(look).map(name).collect();
     if met || zombies.is_empty() {
         return Ok(());
@@ -136,7 +166,7 @@ fn orphans(_: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         let launched = trace.ready(Instance(0))?;
         let first: Vec<_> = launched.of(Instance(0)).map(|process| process.pid).collect();
-        let orphans = |look: &crate::trace::Look| {
+        let orphans = |look: &Look| {
             look.of(Instance(0)).filter(|process| process.ppid == 1 && !first.contains(&process.pid)).count()
         };
         let most = trace.looks().map(|(_, look)| orphans(look)).max().unwrap_or(0);

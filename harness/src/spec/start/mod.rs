@@ -54,6 +54,12 @@ fn each(clients: std::ops::Range<u32>, what: Act) -> Step {
     Step::Together(clients.map(|client| act(client, what)).collect())
 }
 
+/// Visitors, one after another, with a breath after every third: super-servers may refuse more than 50 a second.
+fn visitors(many: u32) -> Vec<Step> {
+    let breath = |n: u32| (n % 3 == 2).then_some(Step::Pause(60));
+    (0..many).flat_map(|n| std::iter::once(visit(n)).chain(breath(n))).collect()
+}
+
 /// Ends the check if the server was signalled or limited.
 fn left_alone(scenario: &Scenario) -> Result<(), Verdict> {
     let disturbs = |step: &Step| matches!(step, Step::Signal(..) | Step::Limit(..));

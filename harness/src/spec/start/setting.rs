@@ -5,10 +5,11 @@ use proptest::strategy::{BoxedStrategy, Just, Strategy};
 
 use crate::clause::{Clause, ClauseId, Level, Need};
 use crate::profile::Profile;
+use crate::scenario::generate::come;
 use crate::scenario::{
     Act, Client, Condition, Cwd, Instance, Payload, Resource, Scenario, Setting, Sig, Stdio, Step, To, Who,
 };
-use crate::spec::start::{FIRST, SECOND, each, left_alone, visit};
+use crate::spec::start::{FIRST, SECOND, each, left_alone, visit, visitors};
 use crate::trace::query::{count, judge, witness};
 use crate::trace::{Acted, Fate, Look, Span, Trace, What};
 use crate::verdict::Verdict;
@@ -36,7 +37,12 @@ pub static SURVIVES_CLOSED_STDOUT: Clause = Clause {
           not ignore that signal dies of a log line.",
     citations: &["POSIX.1-2024 write EPIPE", "pipe(7)", "signal(7)"],
     needs: &[Need::Lasting, Need::Echo],
-    scenarios: |_| in_setting(Setting { stdio: Stdio::BrokenPipe, ..Setting::default() }),
+    scenarios: |profile| {
+        let setting = Setting { stdio: Stdio::BrokenPipe, ..Setting::default() };
+        // What is written in blocks is written late.
+        let steps = visitors(profile.effort.pick(4, 60, 200));
+        Just(Scenario::launched(setting, steps.into_iter().chain([Step::Look]))).boxed()
+    },
     check: |scenario, trace| serves_in(scenario, trace, |setting| setting.stdio == Stdio::BrokenPipe),
 };
 
@@ -95,20 +101,27 @@ fn in_setting(setting: Setting) -> BoxedStrategy<Scenario> {
     Just(Scenario::launched(setting, [visit(0), visit(1), visit(2), visit(3), Step::Look])).boxed()
 }
 
-/// Several clients are there at once, so that descriptors 0, 1 and 2 are all in use.
+/// Several clients are there at once, so that descriptors 0, 1 and 2 are all in use; and one resets, of which some write.
 fn without_stdio(profile: &Profile) -> BoxedStrategy<Scenario> {
     let setting = Setting { stdio: Stdio::Closed, ..Setting::default() };
     let clients = 0..if profile.concurrent { profile.clients.clamp(1, 4) } else { 1 };
     let steps = [
         each(clients.clone(), Act::Connect(To::Target)),
         each(clients.clone(), Act::Exchange(Payload::greeting())),
+    ];
+    let mut steps = steps.to_vec();
+    if profile.concurrent && profile.clients > 4 {
+        steps.extend(come(7));
+        steps.extend([Step::Do(Client(7), Act::Reset), Step::Await(Condition::Still)]);
+    }
+    steps.extend([
         each(clients.clone(), Act::Exchange(Payload::greeting())),
         each(clients.clone(), Act::HalfClose),
         each(clients.clone(), Act::ReadToEnd),
         each(clients, Act::Close),
         visit(8),
         visit(9),
-    ];
+    ]);
     Just(Scenario::launched(setting, steps)).boxed()
 }
 

@@ -10,7 +10,7 @@ use crate::scenario::{
 };
 use crate::spec::close::reset_before_the_answer;
 use crate::spec::start::setting::{comes_up, serves_in, setting_of};
-use crate::spec::start::{FIRST, SECOND, left_alone, rests_in, visit, watch};
+use crate::spec::start::{FIRST, SECOND, left_alone, rests_in, visit, visitors, watch};
 use crate::trace::query::{count, judge, name, span, witness};
 use crate::trace::{Acted, Trace, What, Window};
 use crate::verdict::Verdict;
@@ -68,7 +68,9 @@ fn without_sigchld(profile: &Profile) -> BoxedStrategy<Scenario> {
     let first = [act(0, Act::Connect(To::Target)), act(0, Act::Exchange(Payload::greeting()))];
     let last = [act(0, Act::HalfClose), act(0, Act::ReadToEnd), act(0, Act::Close)];
     let steps = first.into_iter().filter(|_| stays).chain([visit(1), visit(2)]);
-    let steps = steps.chain(last.into_iter().filter(|_| stays)).chain([visit(3), visit(4), Step::Look]);
+    let steps =
+        steps.chain(last.into_iter().filter(|_| stays)).chain(visitors(profile.effort.pick(4, 45, 200)));
+    let steps = steps.chain([Step::Look]);
     Just(Scenario::launched(setting, steps)).boxed()
 }
 

@@ -72,14 +72,17 @@ pub static CHILDREN_REAPED: Clause = Clause {
 /// Clients stay connected while the server is told to stop, and leave later.
 pub(super) fn beside_clients(profile: &Profile) -> BoxedStrategy<Scenario> {
     let profile = profile.clone();
+    // Where all places are taken the server may wait for one, and not for the signal.
+    let all = profile.client_limit.map(|limit| limit.min(64));
     (1..=side_by_side(&profile, 2))
         .prop_map(move |clients| {
+            let clients = all.unwrap_or(clients);
+            let waiting = all.map(|all| act(all, Act::Dial(To::Target)));
             // A second wait is for those that give their clients some seconds.
             let gone = Step::Await(Condition::Gone(FIRST));
             let later = [gone.clone(), each(clients, Act::Close), gone];
-            Scenario::served(
-                connected(clients).into_iter().chain(ending(&profile, FIRST, Sig::Stopping)).chain(later),
-            )
+            let there = connected(clients).into_iter().chain(waiting);
+            Scenario::served(there.chain(ending(&profile, FIRST, Sig::Stopping)).chain(later))
         })
         .boxed()
 }
