@@ -76,6 +76,14 @@ pub(super) fn read_in(dir: &ProcDir, pid: i32, depth: Depth) -> Result<Option<Se
 /// One of the ticks in which /proc counts: USER_HZ is 100 on every architecture that Rust's std knows.
 const TICK_NS: u64 = 10_000_000;
 
+/// What a status of waitpid(2) says.
+fn exit(wait_status: i32) -> Exit {
+    match wait_status & 0x7f {
+        0 => Exit::Code((wait_status >> 8) & 0xff),
+        signal => Exit::Signal(signal),
+    }
+}
+
 fn process(pid: i32, stat: Stat, state: char, usage: Usage) -> Process {
     Process {
         pid,
@@ -83,10 +91,7 @@ fn process(pid: i32, stat: Stat, state: char, usage: Usage) -> Process {
         instance: Instance(0),
         started: stat.started,
         state,
-        ended: (state == 'Z').then(|| match stat.wait_status & 0x7f {
-            0 => Exit::Code((stat.wait_status >> 8) & 0xff),
-            signal => Exit::Signal(signal),
-        }),
+        ended: (state == 'Z').then_some(exit(stat.wait_status)),
         comm: stat.comm,
         exe: String::new(),
         threads: stat.threads,
