@@ -7,8 +7,8 @@ use crate::profile::Profile;
 use crate::scenario::generate::fixed;
 use crate::scenario::{Act, Condition, Instance, Payload, Scenario, Sig, Step, To, Who, act};
 use crate::trace::aftermath::first_step;
-use crate::trace::query::{applies, count, judge, name};
-use crate::trace::{Exit, Trace};
+use crate::trace::query::{applies, count, judge, name, witness};
+use crate::trace::{Acted, Exit, Fate, Trace};
 use crate::verdict::Verdict;
 
 /// A client that has left in order is no failure.
@@ -47,6 +47,16 @@ fn leave_in_order(profile: &Profile) -> BoxedStrategy<Scenario> {
 fn child_status(scenario: &Scenario, trace: &Trace) -> Verdict {
     judge(|| {
         trace.ready(FIRST)?;
+        let disturbs = |step: &Step| match step {
+            Step::Signal(_, sig) => !matches!(sig, Sig::Stop | Sig::Cont),
+            Step::Limit(..) => true,
+            _ => false,
+        };
+        witness(!scenario.flat().any(|(_, step)| disturbs(step)), "more was done than to stop the parent")?;
+        let in_order = |acted: &Acted| {
+            acted.fate == Fate::Done && acted.act != Act::Reset && acted.received >= acted.sent
+        };
+        witness(trace.all_acts().all(in_order), "a client left without its bytes, or by a reset")?;
         let stopped = first_step(scenario, |step| matches!(step, Step::Signal(_, Sig::Stop)))
             .ok_or_else(|| Verdict::Inconclusive("the parent was not stopped".into()))?;
         let ended = trace
