@@ -36,7 +36,8 @@ pub fn campaign(
         clients: *args.clients.end(),
         crowd: *args.clients.end(),
         seed: args.seed,
-        jobs: args.server.jobs,
+        // Cases come without end, and most of them wait now and then.
+        jobs: args.server.jobs.or_else(|| Some(defaults.at_once().start() * 3 / 2)),
         time,
         shrink_within: args.shrink_within,
         timeout_scale: args.server.timeout_scale,

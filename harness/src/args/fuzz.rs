@@ -119,7 +119,7 @@ pub struct ServerArgs {
     /// The user whom the server is run as, a name or UID:GID; only root can become somebody else. [default: who runs this]
     #[arg(long, value_name = "USER", value_parser = user, help_heading = "The server")]
     pub user: Option<String>,
-    /// Servers launched side by side, 1 to 1024. [default: as many as keep the CPUs busy]
+    /// Servers launched side by side, 1 to 1024. [default: three for each CPU]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from), help_heading = "The run")]
     pub jobs: Option<usize>,
